@@ -1,0 +1,207 @@
+"""Every setting, in one place: `NOISEGATE_*` in the environment, or `noisegate.toml` in the working directory."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from noisegate.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+IGNORED_LABELS = (
+    "replica",
+    "pod",
+    "pod_name",
+    "container_id",
+    "uid",
+    "endpoint",
+    "prometheus",
+    "prometheus_replica",
+    "instance_id",
+)
+
+
+class ServiceSettings(BaseModel, extra="forbid", frozen=True):
+    """What one service asks for instead of the team's default: `[services.NAME]` in noisegate.toml."""
+
+    transient_s: Seconds | None = Field(None, description="T of this service, seconds.")
+    delay_budget_s: float | None = Field(
+        None, ge=0, description="Mean delay of this service's real alerts, seconds: a ceiling."
+    )
+    max_hold_s: Seconds | None = Field(None, description="Longest hold for this service, seconds.")
+
+
+class SourceSettings(BaseModel, extra="forbid", frozen=True):
+    """How to read the team's own alert database (`ALERT_DB_URI`): `[source]` in noisegate.toml."""
+
+    table: str | None = Field(None, description="Table or view to read, with its schema if any.")
+    query: str | None = Field(None, description="A SELECT to read instead of a table.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our column name = theirs, such as starts_at = 'fired_at'.",
+    )
+    labels: list[str] = Field(default_factory=list, description="Their columns kept as labels.")
+    updated_at: str | None = Field(
+        None, description="Their column that grows with every change of a row (for increments)."
+    )
+    reread_days: float = Field(
+        30.0,
+        ge=0,
+        description="Without updated_at: how far back rows are read again for late changes.",
+    )
+
+
+class Settings(BaseSettings):
+    """Every setting, with its unit, its default and its help."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NOISEGATE_",
+        env_nested_delimiter="__",
+        toml_file="noisegate.toml",
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # Where things are
+    home: Path = Field(
+        Path(".noisegate"), description="Everything of ours that is not in a database lies here."
+    )
+    db_url: str = Field(
+        "", description="SQLAlchemy URL of our own store. Default: SQLite under the home."
+    )
+    alert_db_uri: str = Field(
+        "",
+        validation_alias=AliasChoices("ALERT_DB_URI", "NOISEGATE_ALERT_DB_URI", "alert_db_uri"),
+        description="SQLAlchemy URL of the team's own alert database, read-only (variable ALERT_DB_URI). Default: our own store.",
+    )
+    source: SourceSettings = Field(
+        default_factory=SourceSettings, description="How ALERT_DB_URI is read."
+    )
+    mlflow_tracking_uri: str = Field(
+        "", description="MLflow tracking and registry URI. Default: SQLite under the home."
+    )
+    ray_address: str = Field(
+        "",
+        validation_alias=AliasChoices("RAY_ADDRESS", "NOISEGATE_RAY_ADDRESS", "ray_address"),
+        description="Ray cluster to use (variable RAY_ADDRESS). Default: a local one for the run.",
+    )
+    ray_workers: int = Field(2, ge=1, description="CPUs of the local Ray.")
+
+    # Identity
+    identity_labels: list[str] = Field(
+        default_factory=list,
+        description="Labels that identify an alert series. Empty: all but the ignored ones.",
+    )
+    ignore_labels: list[str] = Field(
+        list(IGNORED_LABELS), description="Labels that never identify an alert series."
+    )
+    replica_labels: list[str] = Field(
+        default_factory=list,
+        description="Labels that tell HA replicas of one Prometheus apart, such as 'replica'.",
+    )
+    group: str = Field(
+        "auto",
+        pattern=r"^(auto|name|service|label:.+)$",
+        description="The level above the fingerprint: auto, name, service or label:NAME.",
+    )
+    max_bad_row_share: float = Field(
+        0.05, ge=0, le=1, description="Over this share of bad rows nothing of an import lands."
+    )
+
+    # Promise
+    transient_s: Seconds = Field(
+        300.0, description="T: an alert that clears by itself within T seconds is transient."
+    )
+    delay_budget_s: float = Field(
+        60.0, ge=0, allow_inf_nan=False, description="Mean delay of the team's real alerts, seconds."
+    )
+    max_hold_s: Seconds | None = Field(
+        None, description="Longest hold, seconds. Default: T less hold margin and route delay."
+    )
+    hold_margin_s: float = Field(
+        5.0, ge=0, description="Slack between the end of the longest hold and T, seconds."
+    )
+    route_delay_s: float = Field(
+        0.0, ge=0, description="Alertmanager's own delay after a silence ends (group_interval), seconds."
+    )
+    min_outcomes: int = Field(
+        5, ge=0, description="Known outcomes below which an alert always pages."
+    )
+    never_hold: list[str] = Field(["critical"], description="Severities that are never held.")
+    never_mute: list[str] = Field(["critical"], description="Severities that are never muted.")
+    severities: list[str] = Field(
+        ["critical", "error", "high", "warning", "medium", "low", "info", "none"],
+        description="Severities that are ranked. An alert with another value is never held.",
+    )
+    protected_labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels (name = value) whose alerts are never held."
+    )
+    services: dict[str, ServiceSettings] = Field(
+        default_factory=dict, description="What single services ask for instead."
+    )
+
+    # Learning
+    train_alerts: int = Field(
+        100_000, ge=1_000, description="Newest alerts a model is fitted on: memory stays flat."
+    )
+    tune_every_hours: float = Field(
+        24.0, gt=0, description="How often operating points are chosen anew, hours."
+    )
+    retrain_every_days: float = Field(
+        7.0, gt=0, description="How often models are fitted anew, days."
+    )
+    embedding_model: str = Field(
+        "all-MiniLM-L6-v2",
+        description="Sentence-transformers model: the bundled one, a local path or a hub name.",
+    )
+    seed: int = Field(7, ge=0, description="Seed of everything random.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line that is written."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options first, then the environment, then noisegate.toml."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of our own store."""
+        return self.db_url or f"sqlite:///{self.home.resolve() / 'noisegate.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.home.resolve() / 'mlflow.db'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: names each setting that is wrong, its value and what is allowed.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()
+        )
+        raise SettingsError(
+            f"settings: {faults} (NOISEGATE_* variables or noisegate.toml; docs/configuration.md)"
+        ) from None
