@@ -55,6 +55,7 @@ class Reason(StrEnum):
 
     SEVERITY_FLOOR = "severity_floor"
     PROTECTED_LABEL = "protected_label"
+    WANTED_BY_PEOPLE = "wanted_by_people"
     TOO_FEW_OUTCOMES = "too_few_outcomes"
     NO_OPERATING_POINT = "no_operating_point"
     NOT_WORTH_THE_DELAY = "not_worth_the_delay"

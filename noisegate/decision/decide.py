@@ -7,14 +7,19 @@ import numpy.typing as npt
 
 from noisegate.alert import Action, Decision, Reason
 from noisegate.decision.history import STEPS, Singles, grid
-from noisegate.decision.outcomes import Bools, Floats, Ints
+from noisegate.decision.outcomes import NEVER, Bools, Floats, Ints, Outcomes
 
 Steps = npt.NDArray[np.uint8]
 
 SHORTEST_HOLD_S = 1.0
 """A hold under a second is a page: no silence is that quick."""
 
-FLOORS = (Reason.SEVERITY_FLOOR, Reason.PROTECTED_LABEL, Reason.TOO_FEW_OUTCOMES)
+FLOORS = (
+    Reason.SEVERITY_FLOOR,
+    Reason.PROTECTED_LABEL,
+    Reason.WANTED_BY_PEOPLE,
+    Reason.TOO_FEW_OUTCOMES,
+)
 """Floors that no score can pass, in the order in which they are checked; see `floors`."""
 
 
@@ -28,7 +33,7 @@ def hold_steps(
 
     Args:
         cdf: P(clears within each step of the grid), shape (n, STEPS).
-        prices: prices of delay, shape (p,).
+        prices: prices of delay, in noise alerts per T of delay, shape (p,).
         transient_s: T of each alert, seconds, shape (n,).
         max_hold_s: longest hold of each alert, seconds, shape (n,).
 
@@ -36,11 +41,12 @@ def hold_steps(
         Steps of the grid, shape (n, p); 0 pages at once, k holds for grid(T)[k - 1] seconds.
     """
     h = grid(1.0)[None, :] * transient_s[:, None]
-    gain = np.where((h <= max_hold_s[:, None]) & (h >= SHORTEST_HOLD_S), cdf, -1.0)
-    cost = h * (1.0 - cdf[:, -1:].astype(np.float64))
+    allowed = (h <= max_hold_s[:, None]) & (h >= SHORTEST_HOLD_S)
+    gain = np.where(allowed, cdf, np.float32(-1e9))
+    cost = grid(1.0).astype(np.float32)[None, :] * (np.float32(1) - cdf[:, -1:])
     steps = np.empty((len(cdf), len(prices)), dtype=np.uint8)
     for j, price in enumerate(prices):
-        score = gain - price * cost
+        score = gain - np.float32(price) * cost
         best = score.argmax(axis=1)
         worth = np.take_along_axis(score, best[:, None], axis=1)[:, 0] > 0
         steps[:, j] = np.where(worth, best + 1, 0)
@@ -55,19 +61,21 @@ def seconds(steps: npt.NDArray[np.integer], transient_s: Floats) -> Floats:
 def floors(
     severity: Sequence[str | None],
     protected: Bools,
-    known: Ints,
+    wanted: Bools,
+    known: npt.NDArray[np.integer],
     min_outcomes: int,
     never_hold: Sequence[str],
     ranked: Sequence[str],
 ) -> npt.NDArray[np.int8]:
     """Say which floor keeps each alert from being held.
 
-    A history without severities has no severity floor; beside others, a missing severity is
-    one that the settings do not rank.
+    A history without severities has no severity floor; once one alert had one, a missing severity
+    is one that the settings do not rank.
 
     Args:
-        severity: of each alert, n items.
+        severity: of each alert, n items in order of start.
         protected: carries a protected label, shape (n,).
+        wanted: people want alerts of its fingerprint even when they clear, shape (n,).
         known: known outcomes of fingerprint, group and everything, shape (n, 3).
         min_outcomes: at least so many must be known at one of these levels.
         never_hold: severities that always page.
@@ -78,9 +86,32 @@ def floors(
     """
     values = {value for value in severity if value is not None}
     may_hold = {v: v.lower() in ranked and v.lower() not in never_hold for v in values}
-    blocked = np.array([bool(values) and not may_hold.get(v or "", False) for v in severity], bool)
+    ranks = np.logical_or.accumulate([v is not None for v in severity])
+    blocked = ranks & ~np.array([may_hold.get(v or "", False) for v in severity], dtype=np.bool_)
     few = known.max(axis=1, initial=0) < min_outcomes
-    return np.select([blocked, protected, few], [0, 1, 2], -1).astype(np.int8)
+    return np.select([blocked, protected, wanted, few], [0, 1, 2, 3], -1).astype(np.int8)
+
+
+def wanted_by_people(fingerprint: Ints, outcome: Outcomes) -> Bools:
+    """Say of which alerts it was known, when they fired, that people want them though they clear.
+
+    That is so while at least a fifth of the verdicts known on the fingerprint's alerts that cleared
+    by themselves says `real`: one slip of the pen among many does not count.
+
+    Args:
+        fingerprint: number of each alert's fingerprint, shape (n,).
+        outcome: n alerts sorted by start.
+    """
+    judged = np.flatnonzero((outcome.verdict_us != NEVER) & outcome.transient)
+    judged = judged[np.argsort(outcome.verdict_us[judged], kind="stable")]
+    result = np.zeros(len(outcome), dtype=np.bool_)
+    for one in np.unique(fingerprint[judged[outcome.wanted[judged]]]):
+        own = judged[fingerprint[judged] == one]
+        fired = np.flatnonzero(fingerprint == one)
+        real = np.concatenate([[0], np.cumsum(outcome.wanted[own])])
+        so_far = np.searchsorted(outcome.verdict_us[own], outcome.starts_us[fired], side="left")
+        result[fired] = (real[so_far] > 0) & (real[so_far] >= 0.2 * so_far)
+    return result
 
 
 def decision(floor: int, step: int | None, transient_s: float) -> Decision:

@@ -158,7 +158,7 @@ def _saw_outcome(state, keys, at_s, clear_s, transient, transient_s, bucket):  #
 
 
 @_jit
-def _look(state, keys, near, similarity, at_s, features, curves):  # type: ignore[no-untyped-def]
+def _look(state, keys, near, similarity, at_s, features, curves, counts):  # type: ignore[no-untyped-def]
     """Write the features and the duration distributions of an alert that fires now."""
     column = 0
     for level in range(4):
@@ -195,6 +195,8 @@ def _look(state, keys, near, similarity, at_s, features, curves):  # type: ignor
     column += 3
 
     own, group, everything = keys[0], keys[2], keys[3]
+    counts[0], counts[1] = state.known[own], state.known[group]
+    counts[2] = state.known[everything]
     total_all, total_group, total_own = 0.0, 0.0, 0.0
     for b in range(STEPS + 1):
         total_all += state.histogram[everything, b]
@@ -230,7 +232,7 @@ def _look(state, keys, near, similarity, at_s, features, curves):  # type: ignor
 
 
 @_jit
-def _replay(state, keys, near, similarity, start_s, known_s, order, clear_s, transient, transient_s, buckets, first, last, features, curves):  # type: ignore[no-untyped-def]
+def _replay(state, keys, near, similarity, start_s, known_s, order, clear_s, transient, transient_s, buckets, first, last, features, curves, counts):  # type: ignore[no-untyped-def]
     """Run alerts first..last through the state; on return it holds what is known at the last start."""
     fired, learnt = 0, 0
     for i in range(last):
@@ -252,7 +254,8 @@ def _replay(state, keys, near, similarity, start_s, known_s, order, clear_s, tra
                 learnt += 1
         if i >= first:
             _look(
-                state, keys[i], near[i], similarity[i], now, features[i - first], curves[i - first]
+                state, keys[i], near[i], similarity[i], now,
+                features[i - first], curves[i - first], counts[i - first],
             )
 
 
@@ -284,6 +287,11 @@ class Seen(NamedTuple):
 
     features: Singles
     curves: Singles
+    known: Ids
+
+    def rows(self, which: slice | Ints) -> "Seen":
+        """The same of some of the alerts."""
+        return Seen(self.features[which], self.curves[which], self.known[which])
 
 
 def buckets(outcome: Outcomes, transient_s: Floats) -> Ints:
@@ -309,11 +317,12 @@ def replay(outcome: Outcomes, keys: Keys, transient_s: Floats, first: int = 0) -
     seen = Seen(
         np.empty((n - first, len(FEATURES)), dtype=np.float32),
         np.empty((n - first, len(CURVES), STEPS + 1), dtype=np.float32),
+        np.empty((n - first, 3), dtype=np.int32),
     )
     known_s = np.where(outcome.censored, np.inf, outcome.known_us / MICROS)
     _replay(
         state, keys.ids, keys.near, keys.similarity, outcome.starts_us / MICROS, known_s,
         np.argsort(known_s, kind="stable"), outcome.clear_s, outcome.transient, transient_s,
-        buckets(outcome, transient_s), first, n, seen.features, seen.curves,
+        buckets(outcome, transient_s), first, n, seen.features, seen.curves, seen.known,
     )
     return seen, state

@@ -22,14 +22,16 @@ class Outcomes:
 
     Attributes:
         starts_us: start, microseconds since 1970, shape (n,).
-        clear_s: seconds from start to the clear; inf where none is on record, shape (n,).
+        clear_s: seconds from start to the clear; inf where none is on record, or where a person
+            acted before it (when it would have cleared by itself is not known), shape (n,).
         known_us: when the history can learn of it: the clear, a person's acknowledgement, or T
             after the start, whichever is first, shape (n,).
         transient: cleared by itself within T, no person acting before, shape (n,).
         censored: still firing and younger than T at the end of the history, shape (n,).
         noise: a `noise` verdict, or transient without a `real` verdict, shape (n,).
         real: everything else but censored, shape (n,).
-        verdict_us: when a verdict that contradicts the clear became known; NEVER without, shape (n,).
+        verdict_us: when a person's verdict became known; NEVER without, shape (n,).
+        wanted: that verdict says real although it cleared by itself within T, shape (n,).
     """
 
     starts_us: Ints
@@ -40,6 +42,7 @@ class Outcomes:
     noise: Bools
     real: Bools
     verdict_us: Ints
+    wanted: Bools
 
     def __len__(self) -> int:
         return len(self.starts_us)
@@ -48,8 +51,7 @@ class Outcomes:
 def micros(column: pa.ChunkedArray | pa.Array, missing: int = NEVER) -> Ints:
     """Turn a timestamp column into int64 microseconds; `missing` where it is null."""
     filled = column.cast(pa.int64()).fill_null(missing)
-    return np.asarray(filled.to_numpy(zero_copy_only=False) if isinstance(filled, pa.Array)
-                      else filled.to_numpy(), dtype=np.int64)
+    return np.asarray(filled, dtype=np.int64)
 
 
 def outcomes(alerts: pa.Table, transient_s: npt.ArrayLike, now_us: int) -> Outcomes:
@@ -71,8 +73,8 @@ def outcomes(alerts: pa.Table, transient_s: npt.ArrayLike, now_us: int) -> Outco
 
     ended = ends != NEVER
     last_us = np.where(ended, ends - starts, 0)
-    clear_s = np.where(ended, last_us / MICROS, np.inf)
     by_person = (acked <= ends) & (acked != NEVER)
+    clear_s = np.where(ended & ~by_person, last_us / MICROS, np.inf)
     transient = ended & (last_us <= limit_us) & ~by_person
     known = np.minimum(np.minimum(ends, starts + limit_us), acked)
     known = np.maximum(known, starts)
@@ -92,4 +94,5 @@ def outcomes(alerts: pa.Table, transient_s: npt.ArrayLike, now_us: int) -> Outco
         noise=noise,
         real=~noise & ~censored,
         verdict_us=np.where(says_noise | says_real, given, NEVER),
+        wanted=says_real & transient,
     )

@@ -7,9 +7,9 @@ import numpy as np
 from noisegate.errors import PolicyError
 from noisegate.settings import Settings
 
-PRICES = np.geomspace(2e-5, 1.0, 80)
-"""Prices of delay that are compared: noise alerts one would let page to save a second of delay of
-one real alert. A high price holds little."""
+PRICES = np.geomspace(0.05, 40.0, 80)
+"""Prices of delay that are compared: noise alerts one would let page to spare one real alert a delay
+of T. A high price holds little."""
 
 CANDIDATES = ("rule", "hazard", "blend")
 """Forecasts that compete; the first wins ties."""

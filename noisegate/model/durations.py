@@ -9,6 +9,9 @@ import numpy as np
 from noisegate.decision.history import CURVES, FEATURES, STEPS, Seen, Singles
 from noisegate.decision.outcomes import Floats, Ints
 
+MODEL_VERSION = 1
+"""Counts up when a fitted model or its forecasts change."""
+
 COARSE = 6
 """Grid steps in one step of the hazard: within it, the rule's curve says how the rest is spread."""
 STAGES = STEPS // COARSE
@@ -133,6 +136,14 @@ class Hazard:
         """Read what `save` wrote."""
         booster = lightgbm.Booster(model_file=str(folder / "hazard.txt"))
         return cls(booster, np.load(folder / "hazard_columns.npy"))
+
+
+def fit_and_forecast(
+    seen: Seen, bucket: Ints, rows: Ints, start: int, stop: int, seed: int, text: bool
+) -> Singles:
+    """Fit a hazard on `rows` and forecast alerts start..stop: cdf, shape (stop - start, STEPS)."""
+    model = Hazard.fit(seen.rows(rows), bucket[rows], seed, text=text)
+    return model.predict(seen.rows(slice(start, stop))).cdf
 
 
 def _refine(survival: Floats, own: Singles) -> Singles:

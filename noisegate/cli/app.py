@@ -1,0 +1,45 @@
+"""The commands. Heavy imports stand inside them, so that `--help` is quick."""
+
+from typing import Annotated
+
+import typer
+
+from noisegate.cli import data, history, learn, models
+
+app = typer.Typer(
+    name="noisegate",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Keeps alerts that clear by themselves off the pager - delayed, never dropped - and shows "
+    "that it loses none that matter.\n\nStart: `noisegate db upgrade`, `noisegate import FILE`, "
+    "`noisegate retrain`. Or, changing nothing: `noisegate try --prometheus URL`. "
+    "Add `--debug` to any command for a traceback.",
+)
+
+app.command(name="try")(history.try_it)
+app.command()(data.simulate)
+app.command(name="import")(history.import_alerts)
+app.command()(learn.retrain)
+app.command()(learn.tune)
+app.command()(learn.backtest)
+app.command()(learn.report)
+app.add_typer(models.app, name="models")
+app.add_typer(data.db, name="db")
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is configured, reachable and migrated, and how to mend what is not."""
+    from noisegate.cli.checks import run_checks
+    from noisegate.cli.output import print_checks
+    from noisegate.settings import load_settings
+
+    checks = run_checks(load_settings(), fix=fix)
+    print_checks(checks, as_json)
+    if any(check.status == "wrong" for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,114 @@
+"""Commands around our own store: simulate, db."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from noisegate.settings import Settings
+    from noisegate.simulate import SimulationPlan
+    from noisegate.store.ingest import ImportReport
+
+db = typer.Typer(help="Our own database.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@db.command()
+def upgrade(as_json: AsJson = False) -> None:
+    """Create or migrate our own tables (NOISEGATE_DB_URL). Safe to repeat."""
+    from noisegate.cli.output import print_json
+    from noisegate.settings import load_settings
+    from noisegate.store.database import upgrade as migrate
+
+    before, after = migrate(load_settings())
+    if as_json:
+        print_json({"before": before, "after": after})
+    elif before == after:
+        typer.echo(f"database is at schema {after} already")
+    else:
+        typer.echo(f"database migrated: {before or 'empty'} -> {after}")
+
+
+def simulate(
+    alerts: Annotated[int, typer.Option(help="How many alerts.", min=1)] = 100_000,
+    days: Annotated[float, typer.Option(help="Over how many days.", min=1)] = 180.0,
+    services: Annotated[int, typer.Option(help="In how many services.", min=1)] = 80,
+    seed: Annotated[int, typer.Option(help="Same seed, same history.", min=0)] = 7,
+    once: Annotated[
+        bool, typer.Option("--once", help="Do nothing if the store holds alerts already.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fill our store with a simulated alert history that has the statistics of real ones.
+
+    It holds storms, flapping, drift, people's verdicts, and made-up personal data and secrets in
+    its texts. Its rows carry the origin `simulated` and never count as live.
+    """
+    from noisegate.cli.output import counted, print_import, progress
+    from noisegate.settings import load_settings
+    from noisegate.simulate import SimulationPlan
+    from noisegate.store.database import upgrade as migrate
+
+    settings = load_settings()
+    migrate(settings)
+    if once and _holds_alerts(settings):
+        typer.echo("the store holds alerts already: nothing simulated")
+        return
+    plan = SimulationPlan(alerts=alerts, days=days, services=services, seed=seed)
+    with progress() as say:
+        report = _store_simulated(settings, plan, counted(say, "simulating"))
+    print_import(report, as_json, {})
+
+
+def _holds_alerts(settings: "Settings") -> bool:
+    from sqlalchemy import select
+
+    from noisegate.store.database import open_store
+    from noisegate.store.tables import AlertRow
+
+    engine = open_store(settings)
+    with engine.connect() as connection:
+        found = connection.execute(select(AlertRow.alert_id).limit(1)).first() is not None
+    engine.dispose()
+    return found
+
+
+def _store_simulated(
+    settings: "Settings", plan: "SimulationPlan", count: "object"
+) -> "ImportReport":
+    from collections import Counter
+    from dataclasses import replace
+
+    from noisegate.alert import Origin
+    from noisegate.scrub import Scrubber
+    from noisegate.simulate import simulate as simulated
+    from noisegate.store.database import open_store
+    from noisegate.store.identity import Identity
+    from noisegate.store.ingest import Occurrences, prepare, store_alerts
+
+    identity, scrubber, occurrences = Identity.from_settings(settings), Scrubber(), Occurrences()
+    entities: Counter[str] = Counter()
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        for raw in simulated(plan):
+            done = prepare(
+                raw,
+                identity=identity,
+                scrubber=scrubber,
+                source="simulator",
+                origin=Origin.SIMULATED,
+                occurrences=occurrences,
+            )
+            entities.update(done.entities)
+            yield done.alerts
+
+    engine = open_store(settings)
+    try:
+        report = store_alerts(engine, batches(), progress=count)  # type: ignore[arg-type]
+    finally:
+        engine.dispose()
+    return replace(report, entities=dict(entities))

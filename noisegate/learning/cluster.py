@@ -1,0 +1,106 @@
+"""Ray: a local one for the run, or a cluster by RAY_ADDRESS; every wait bounded, every late task cancelled."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from noisegate.errors import UnreachableError
+from noisegate.settings import Settings
+
+TASK_TIMEOUT_S = 1_800.0
+"""Longest wait for all tasks of one call, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A plain function and its own arguments; the shared ones come first and go to Ray once."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+@contextmanager
+def cluster(settings: Settings) -> Iterator[None]:
+    """Connect to Ray, starting a local one unless RAY_ADDRESS names a cluster.
+
+    Nested use keeps the outer connection.
+
+    Raises:
+        UnreachableError: the cluster does not answer.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if not settings.ray_address:
+        os.environ["RAY_AUTH_MODE"] = "disabled"  # it listens on loopback only
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    local = {
+        "num_cpus": settings.ray_workers,
+        "object_store_memory": 1 << 30,
+        "_node_ip_address": "127.0.0.1",
+    }
+    options: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
+    try:
+        ray.init(
+            **options,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}},
+        )
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise UnreachableError(
+            f"Ray at {settings.ray_address or 'this machine'} did not start ({type(error).__name__}): "
+            "check RAY_ADDRESS, or unset it to run Ray locally"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_tasks(
+    settings: Settings,
+    shared: tuple[Any, ...],
+    tasks: Sequence[Task],
+    *,
+    progress: Callable[[str], None] | None = None,
+    what: str = "working",
+) -> list[Any]:
+    """Run each task as `function(*shared, *arguments)` on Ray; results in the order of the tasks.
+
+    Raises:
+        UnreachableError: Ray does not answer, or the tasks were not done in time (they are cancelled).
+    """
+    say = progress or (lambda _: None)
+    with cluster(settings):
+        import ray
+
+        handles = [ray.put(value) for value in shared]
+        # A killed worker costs a retry, not the run.
+        remote = ray.remote(num_cpus=1, max_retries=2)(_call)
+        waiting = [remote.remote(task.function, task.arguments, *handles) for task in tasks]
+        order = list(waiting)
+        try:
+            while waiting:
+                done, waiting = ray.wait(waiting, num_returns=1, timeout=TASK_TIMEOUT_S)
+                if not done:
+                    raise UnreachableError(
+                        f"Ray: {what}: {len(waiting)} of {len(order)} tasks were not done in "
+                        f"{TASK_TIMEOUT_S:g} s: give Ray more CPUs (NOISEGATE_RAY_WORKERS)"
+                    )
+                say(f"{what}: {len(order) - len(waiting)} of {len(order)}")
+            return list(ray.get(order, timeout=TASK_TIMEOUT_S))
+        finally:
+            for handle in waiting:
+                ray.cancel(handle, force=True)
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], *shared: Any) -> Any:
+    return function(*shared, *arguments)

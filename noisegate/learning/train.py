@@ -1,0 +1,297 @@
+"""Retrain and tune: candidates on folds, judged on later data behind gates, into one plain folder."""
+
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from noisegate.alert import MICROS
+from noisegate.decision.decide import hold_steps, seconds
+from noisegate.decision.outcomes import Floats, Ints
+from noisegate.decision.policy import CANDIDATES, PRICES, OperatingPoint
+from noisegate.learning.backtest import Candidates, Lived, first_of_fraction, live_through
+from noisegate.learning.card import Figure, GateResult, Manifest, manifest_json, read_manifest
+from noisegate.learning.cluster import cluster
+from noisegate.learning.examples import Examples, load_examples
+from noisegate.learning.figures import measure, paired_gain
+from noisegate.learning.folds import forget_old, known_before
+from noisegate.learning.promise import BOUND, LEAST_REAL, Ledger, choose_candidate
+from noisegate.learning.report import report_html
+from noisegate.model.champion import Champion
+from noisegate.model.durations import MODEL_VERSION, Hazard
+from noisegate.settings import Settings
+from noisegate.store.snapshot import SnapshotRef
+
+Progress = Callable[[str], None]
+
+TEST_FRACTION = 0.3
+"""Share of the newest alerts on which a candidate is judged."""
+DECIDES_WITHIN_S = 0.015
+"""P99 limit of one decision in process, seconds."""
+_PACKAGES = ("noisegate", "lightgbm", "numpy", "faiss-cpu", "scikit-learn", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A candidate that has been judged: its folder, and what its manifest says."""
+
+    path: Path
+    digest: str
+    figures: dict[str, Figure]
+    gates: tuple[GateResult, ...]
+    report: Path
+
+
+def config_digest(settings: Settings) -> str:
+    """Digest of every setting (and the version of the model) that changes what is learned."""
+    ignored = {
+        "home", "db_url", "alert_db_uri", "source", "mlflow_tracking_uri", "ray_address",
+        "ray_workers", "log_level", "max_bad_row_share", "identity_labels", "ignore_labels",
+        "replica_labels", "retrain_every_days",
+    }  # fmt: skip
+    chosen = settings.model_dump(mode="json", exclude=ignored)
+    content = json.dumps([MODEL_VERSION, chosen], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def train(
+    settings: Settings,
+    ref: SnapshotRef,
+    champion: Path | None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train the candidates, judge the best on later data, and write it into its folder.
+
+    Args:
+        settings: policy and cadence.
+        ref: the snapshot to learn from.
+        champion: folder of the model in force, for the paired comparison; None: there is none.
+        progress: told what is being done.
+
+    Raises:
+        MissingError: the history holds no alerts.
+        UnreachableError: Ray does not answer or does not finish.
+    """
+    say = progress or (lambda _: None)
+    examples = load_examples(settings, ref, progress=say)
+    with cluster(settings):
+        candidates = Candidates.of(settings, examples, progress=say)
+        ablation = Candidates.of(settings, examples, text=False, progress=say)
+    say("judging on later data")
+    now_us = _end_us(examples)
+    chosen = choose_candidate(examples, candidates.steps, now_us, settings.delay_budget_s)
+    say(f"fitting the {chosen} on everything")
+    hazard = None
+    if chosen != CANDIDATES[0]:
+        rows = known_before(examples, len(examples))
+        hazard = Hazard.fit(examples.seen.rows(rows), examples.bucket[rows], settings.seed)
+    index = examples.templates.index() if examples.templates is not None else None
+    points = _points(settings, examples, candidates, chosen, now_us)
+    model = Champion(chosen, hazard, points, index)
+    forget_old(settings)
+    return _judge(settings, examples, candidates, ablation, model, champion, say)
+
+
+def tune(
+    settings: Settings, ref: SnapshotRef, champion: Path, progress: Progress | None = None
+) -> Trained:
+    """Choose operating points anew on the newest outcomes; the model stays the champion's."""
+    say = progress or (lambda _: None)
+    examples = load_examples(settings, ref, progress=say)
+    candidates = Candidates.of(settings, examples, progress=say)
+    old = Champion.load(champion)
+    points = _points(settings, examples, candidates, old.candidate, _end_us(examples))
+    model = Champion(old.candidate, old.hazard, points, old.index)
+    return _judge(settings, examples, candidates, None, model, champion, say)
+
+
+def _end_us(examples: Examples) -> int:
+    """The moment at which everything in the history is known."""
+    known = examples.outcome.known_us[~examples.outcome.censored]
+    return int(max(known.max(initial=0), examples.outcome.starts_us[-1])) + 1
+
+
+def _points(
+    settings: Settings, examples: Examples, candidates: Candidates, chosen: str, now_us: int
+) -> dict[str, OperatingPoint]:
+    """The team's operating point, and that of each service with a budget of its own."""
+    steps = candidates.steps[chosen]
+    team = Ledger.of(examples, steps).point(now_us, settings.delay_budget_s)
+    points = {"": team}
+    services = np.array(examples.services, dtype=object)
+    for name, own in settings.services.items():
+        if own.delay_budget_s is None:
+            continue
+        ledger = Ledger.of(examples, steps, services == name)
+        if len(ledger.known_us) < LEAST_REAL:
+            continue  # too few to judge it alone: it lives by the team's point
+        point = ledger.point(now_us, own.delay_budget_s)
+        dearer = point.price is None or (team.price is not None and point.price > team.price)
+        points[name] = point if dearer else team
+    return points
+
+
+def _judge(
+    settings: Settings,
+    examples: Examples,
+    candidates: Candidates,
+    ablation: Candidates | None,
+    model: Champion,
+    champion: Path | None,
+    say: Progress,
+) -> Trained:
+    first = first_of_fraction(len(examples), TEST_FRACTION)
+    lived = live_through(settings, examples, candidates, first)
+    rows = np.arange(first, len(examples))
+    figures = measure(examples.outcome, rows, lived.hold_s, settings.seed)
+    say("checking the gates")
+    with tempfile.TemporaryDirectory(dir=_models(settings)) as temporary:
+        folder = Path(temporary) / "model"
+        folder.mkdir()
+        model.save(folder)
+        p50, p99 = _decision_time_s(folder, examples)
+        figures |= {"decision_p50_s": Figure(p50), "decision_p99_s": Figure(p99)}
+        gates = (
+            *_promise_gates(settings, examples, lived, figures),
+            _champion_gate(settings, examples, lived, champion),
+            GateResult("loads_and_decides", p99 <= DECIDES_WITHIN_S, p99, DECIDES_WITHIN_S,
+                       f"loaded from its folder; one decision takes {1e3 * p99:.2f} ms (P99)"),
+        )  # fmt: skip
+        html = report_html(settings, examples, candidates, ablation, lived, model, figures, gates)
+        (folder / "report.html").write_text(html)
+        return _publish(settings, examples, model, figures, gates, folder)
+
+
+def _promise_gates(
+    settings: Settings, examples: Examples, lived: Lived, figures: dict[str, Figure]
+) -> list[GateResult]:
+    budget, outcome = settings.delay_budget_s, examples.outcome
+    rows = np.arange(lived.first, len(examples))
+    upper = measure(outcome, rows, lived.hold_s, settings.seed, upper=0.95)["delay_s"].hi or 0.0
+    delay, lost = figures["delay_s"].value, figures["lost"].value
+    real, noise = int(outcome.real[rows].sum()), int(outcome.noise[rows].sum())
+    return [
+        GateResult("enough_evidence", min(real, noise) >= LEAST_REAL, min(real, noise), LEAST_REAL,
+                   f"{real} real and {noise} noise alerts on later data"),
+        GateResult("delay_promise", delay <= budget, delay, budget,
+                   f"real alerts were delayed by {delay:.1f} s on average, budget {budget:g} s"),
+        GateResult("delay_bound", upper <= BOUND * budget, upper, BOUND * budget,
+                   f"upper 95 % bound of the mean delay is {upper:.1f} s, limit {BOUND * budget:.1f} s"),
+        GateResult("nothing_lost", lost <= LOST_LIMIT, lost, LOST_LIMIT,
+                   f"{100 * lost:.2f} % of real alerts would never have paged"),
+    ]  # fmt: skip
+
+
+LOST_LIMIT = 0.01
+"""Share of real alerts that may clear while held although a person called them real."""
+
+
+def _champion_gate(
+    settings: Settings, examples: Examples, lived: Lived, champion: Path | None
+) -> GateResult:
+    """Paired with the champion on alerts that neither has learned from."""
+    name = "not_worse_than_champion"
+    if champion is None:
+        return GateResult(name, True, None, 0.0, "there is no champion yet")
+    trained_to = read_manifest(champion).trained_to
+    rows = np.arange(lived.first, len(examples))
+    rows = rows[examples.outcome.starts_us[rows] > trained_to]
+    outcome = examples.outcome
+    if min(outcome.real[rows].sum(), outcome.noise[rows].sum()) < LEAST_REAL:
+        return GateResult(name, True, None, 0.0,
+                          f"only {len(rows)} alerts are newer than the champion: too few to compare")  # fmt: skip
+    theirs = champion_holds(examples, Champion.load(champion), rows)
+    gain = paired_gain(outcome, rows, lived.hold_s[rows - lived.first], theirs, settings.seed)
+    good = (gain.hi or 0.0) >= 0
+    return GateResult(name, good, gain.value, 0.0,
+                      f"noise off {gain.value:+.3f} ({gain.lo:+.3f} to {gain.hi:+.3f}) against the champion "
+                      f"on {len(rows)} newer alerts")  # fmt: skip
+
+
+def champion_holds(examples: Examples, champion: Champion, rows: Ints) -> Floats:
+    """Seconds that a champion holds each of the alerts `rows`, shape (k,)."""
+    cdf = champion.forecast(examples.seen.rows(rows)).cdf
+    services = np.array(examples.services, dtype=object)[rows]
+    prices = np.array([champion.point(s).price or np.nan for s in services])
+    steps = np.zeros(len(rows), dtype=np.uint8)
+    for price in np.unique(prices[~np.isnan(prices)]):
+        same = prices == price
+        steps[same] = hold_steps(
+            cdf[same], [price], examples.transient_s[rows][same], examples.max_hold_s[rows][same]
+        )[:, 0]
+    steps[examples.floor[rows] >= 0] = 0
+    return seconds(steps, examples.transient_s[rows])
+
+
+def _decision_time_s(folder: Path, examples: Examples, decisions: int = 300) -> tuple[float, float]:
+    """P50 and P99 of one decision by the model as loaded from its folder, seconds."""
+    model = Champion.load(folder)
+    last = len(examples) - 1
+    took = []
+    for i in range(max(0, last - decisions), last + 1):
+        began = time.perf_counter()
+        champion_holds_one(model, examples, i)
+        took.append(time.perf_counter() - began)
+    return float(np.quantile(took[1:], 0.5)), float(np.quantile(took[1:], 0.99))
+
+
+def champion_holds_one(model: Champion, examples: Examples, i: int) -> int:
+    """Decide one alert alone: the step it is held for."""
+    cdf = model.forecast(examples.seen.rows(slice(i, i + 1))).cdf
+    price = model.points[""].price or PRICES[-1]
+    at = slice(i, i + 1)
+    return int(hold_steps(cdf, [price], examples.transient_s[at], examples.max_hold_s[at])[0, 0])
+
+
+def _models(settings: Settings) -> Path:
+    folder = settings.home / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _publish(
+    settings: Settings,
+    examples: Examples,
+    model: Champion,
+    figures: dict[str, Figure],
+    gates: tuple[GateResult, ...],
+    folder: Path,
+) -> Trained:
+    """Name the folder by its content and put it in place in one step."""
+    config = config_digest(settings)
+    content = hashlib.sha256(f"{examples.data_digest}:{config}".encode())
+    for path in sorted(folder.iterdir()):
+        if path.name != "report.html":
+            content.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest = content.hexdigest()[:32]
+    manifest = Manifest(
+        digest=digest,
+        data_digest=examples.data_digest,
+        config_digest=config,
+        candidate=model.candidate,
+        trained_from=int(examples.outcome.starts_us[0]),
+        trained_to=int(examples.outcome.starts_us[-1]),
+        figures=figures,
+        gates=gates,
+        versions={"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+    )
+    (folder / "manifest.json").write_text(manifest_json(manifest))
+    final = _models(settings) / digest
+    if final.exists():
+        shutil.rmtree(final)
+    folder.replace(final)
+    return Trained(final, digest, figures, gates, final / "report.html")
+
+
+def span_days(examples: Examples) -> float:
+    """Days from the first to the last alert."""
+    starts = examples.outcome.starts_us
+    return float(starts[-1] - starts[0]) / MICROS / 86_400
