@@ -1,0 +1,1 @@
+"""Our tables, the readers and importers around them, and the snapshots made from them."""

@@ -1,0 +1,213 @@
+"""Our own database: opening, migrating, and numbers in commit order."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
+
+from noisegate.errors import MissingError, SettingsError, UnreachableError
+from noisegate.settings import Settings
+from noisegate.store.tables import SequenceRow
+
+BUSY_TIMEOUT_S = 60
+"""How long a writer waits for another one on SQLite: a large import writes for seconds."""
+
+_UPGRADE_LOCK = 0x6E6F6973  # "nois": two upgrades of one PostgreSQL database take turns.
+
+
+def connect_url(url: str, setting: str) -> URL:
+    """Parse a database URL; `postgres://` and `postgresql://` both mean psycopg 3.
+
+    Raises:
+        SettingsError: it is not an SQLAlchemy URL. The message never holds its text (a password).
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            f"{setting} is not a database URL: write it as "
+            "postgresql://USER:PASSWORD@HOST/NAME or sqlite:////absolute/path.db"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def unreachable(setting: str, url: URL, error: Exception) -> UnreachableError:
+    """Say which setting's database does not answer, with the password hidden."""
+    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    if isinstance(error, DataError):
+        reason = "a value in it is not of the kind that the query asks for"  # it would be quoted
+    if url.password:
+        reason = reason.replace(str(url.password), "***")
+    shown = url.render_as_string(hide_password=True)
+    return UnreachableError(
+        f"{setting} = {shown} does not answer ({reason}): start that database or mend the setting"
+    )
+
+
+def open_store(settings: Settings) -> Engine:
+    """Open our own database, which must be at the newest schema.
+
+    Raises:
+        SettingsError: NOISEGATE_DB_URL is no URL of SQLite or PostgreSQL.
+        UnreachableError: the database does not answer.
+        MissingError: it has not been migrated: run `noisegate db upgrade`.
+    """
+    url = connect_url(settings.database_url, "NOISEGATE_DB_URL")
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise MissingError(f"no database at {url.database}: run `noisegate db upgrade`")
+    engine = _engine(settings, url)
+    try:
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise unreachable("NOISEGATE_DB_URL", url, error) from None
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if found != head:
+        engine.dispose()
+        raise MissingError(
+            f"the database is at schema {found or 'none'}, this noisegate needs {head}: "
+            "run `noisegate db upgrade`"
+        )
+    return engine
+
+
+def upgrade(settings: Settings) -> tuple[str | None, str]:
+    """Migrate our own database to the newest schema; safe to repeat and to run twice at once.
+
+    Returns:
+        The schema before (None: an empty database) and after.
+
+    Raises:
+        SettingsError, UnreachableError: as `open_store`.
+    """
+    url = connect_url(settings.database_url, "NOISEGATE_DB_URL")
+    engine = _engine(settings, url)
+    config = _config()
+    try:
+        with writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
+            before = MigrationContext.configure(connection).get_current_revision()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            after = MigrationContext.configure(connection).get_current_revision()
+    except SQLAlchemyError as error:
+        raise unreachable("NOISEGATE_DB_URL", url, error) from None
+    finally:
+        engine.dispose()
+    assert after is not None
+    return before, after
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that will write: on SQLite it waits for its turn at the start.
+
+    A transaction that reads first and writes later fails at once ("database is locked", no
+    waiting) if somebody else wrote in between; so take this one for read-then-write.
+    """
+    with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+        yield connection
+
+
+def take_numbers(connection: Connection, name: str, n: int) -> int:
+    """Take n consecutive numbers of a named sequence, counted from 1; returns the first.
+
+    The sequence's row stays locked until this transaction ends, so that a reader who has seen
+    number k has seen everything below it. Take them late: other writers wait meanwhile.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(SequenceRow).values(name=name, value=n)
+    statement = statement.on_conflict_do_update(
+        index_elements=["name"], set_={"value": SequenceRow.value + n}
+    )
+    last = connection.execute(statement.returning(SequenceRow.value)).scalar_one()
+    return int(last) - n + 1
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "noisegate.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _engine(settings: Settings, url: URL) -> Engine:
+    make_home(settings)
+    backend = url.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise SettingsError(
+            f"NOISEGATE_DB_URL is a {backend} database: our own store is SQLite or PostgreSQL "
+            "(ALERT_DB_URI may be any other)"
+        )
+    options: dict[str, Any] = {
+        "json_serializer": _json,
+        "pool_pre_ping": backend != "sqlite",
+        "hide_parameters": True,  # no row in an error message
+    }
+    try:
+        engine = create_engine(url, **options)
+    except (NoSuchModuleError, ArgumentError, ImportError) as error:
+        raise SettingsError(f"NOISEGATE_DB_URL: {error}") from None
+    if backend == "sqlite":
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def make_home(settings: Settings) -> Path:
+    """Create NOISEGATE_HOME, for its owner only, and return it as an absolute path.
+
+    Raises:
+        SettingsError: it cannot be created.
+    """
+    home = settings.home.resolve()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"NOISEGATE_HOME = {home} cannot be created ({error.strerror}): choose another folder"
+        ) from None
+    return home
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own transactions start too late (not at a SELECT): we begin them ourselves.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -32000")  # KiB: an import's index fits
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

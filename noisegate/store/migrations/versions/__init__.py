@@ -1,0 +1,1 @@
+"""One file per step; each runs inside the transaction that `upgrade` opens."""

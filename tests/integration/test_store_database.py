@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, insert, select, text
+
+from noisegate.errors import MissingError, SettingsError, UnreachableError
+from noisegate.settings import Settings
+from noisegate.store import database
+from noisegate.store.tables import Base, SequenceRow
+
+MakeSettings = Callable[..., Settings]
+
+
+def test_models_are_the_migrated_schema(store: Engine) -> None:
+    with store.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_upgrading_again_changes_nothing(settings: Settings) -> None:
+    before, after = database.upgrade(settings)
+    assert before == after is not None
+
+
+def test_two_upgrades_at_once_take_turns(
+    make_settings: MakeSettings, postgresql_url: str, tmp_path: Path
+) -> None:
+    for made in (make_settings(), make_settings(db_url=postgresql_url)):
+        with ThreadPoolExecutor(2) as pool:
+            done = list(pool.map(database.upgrade, [made, made]))
+        assert {before for before, _ in done} == {None, done[0][1]}
+
+
+def test_a_database_that_is_not_migrated_says_what_to_do(
+    make_settings: MakeSettings, postgresql_url: str
+) -> None:
+    for made in (make_settings(), make_settings(db_url=postgresql_url)):
+        with pytest.raises(MissingError, match="run `noisegate db upgrade`"):
+            database.open_store(made)
+    assert not (make_settings().home / "noisegate.db").exists()
+
+
+def test_an_older_schema_says_what_to_do(settings: Settings) -> None:
+    engine = database.open_store(settings)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    engine.dispose()
+    with pytest.raises(MissingError, match="at schema 0000"):
+        database.open_store(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "says"),
+    [
+        pytest.param(
+            "postgres://bob:s3cret@127.0.0.1:1/x",
+            UnreachableError,
+            "bob:\\*\\*\\*@",
+            id="no server",
+        ),
+        pytest.param("not a url s3cret", SettingsError, "not a database URL", id="no URL"),
+        pytest.param("mysql://bob:s3cret@h/x", SettingsError, "is a mysql database", id="other"),
+    ],
+)
+def test_a_wrong_url_names_the_setting_and_no_password(
+    make_settings: MakeSettings, url: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=f"NOISEGATE_DB_URL.*{says}") as caught:
+        database.open_store(make_settings(db_url=url))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_sqlite_is_safe_beside_other_processes(sqlite_settings: Settings) -> None:
+    engine = database.open_store(sqlite_settings)
+    with engine.connect() as connection:
+        asked = ("journal_mode", "foreign_keys", "busy_timeout")
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in asked]
+    engine.dispose()
+    assert found == ["wal", 1, database.BUSY_TIMEOUT_S * 1000]
+    assert sqlite_settings.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_numbers_are_consecutive_and_rolled_back_with_their_transaction(store: Engine) -> None:
+    with database.writing(store) as connection:
+        assert database.take_numbers(connection, "x", 5) == 1
+        assert database.take_numbers(connection, "x", 1) == 6
+        assert database.take_numbers(connection, "y", 1) == 1
+    with store.connect() as connection:
+        database.take_numbers(connection, "x", 100)
+    with database.writing(store) as connection:
+        assert database.take_numbers(connection, "x", 1) == 7
+
+
+def test_numbers_are_in_commit_order(store: Engine) -> None:
+    """Whoever sees number k sees everything below it, however writers interleave."""
+
+    def write(_: int) -> None:
+        with database.writing(store) as connection:
+            k = database.take_numbers(connection, "x", 1)
+            connection.execute(insert(SequenceRow).values(name=f"seen {k}", value=k))
+
+    def look(_: int) -> bool:
+        with store.connect() as connection:
+            seen = set(
+                connection.execute(
+                    select(SequenceRow.value).where(SequenceRow.name.like("seen %"))
+                ).scalars()
+            )
+        return seen == set(range(1, len(seen) + 1))
+
+    with ThreadPoolExecutor(6) as pool:
+        writers = [pool.submit(write, i) for i in range(40)]
+        assert all(pool.map(look, range(40)))
+        for writer in writers:
+            writer.result()
+    assert look(0)
