@@ -1,4 +1,4 @@
-"""Every setting, in one place: `NOISEGATE_*` in the environment, or `noisegate.toml` in the working directory."""
+"""Every setting: `NOISEGATE_*` in the environment, or `noisegate.toml` where it is run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ IGNORED_LABELS = (
 
 
 class ServiceSettings(BaseModel, extra="forbid", frozen=True):
-    """What one service asks for instead of the team's default: `[services.NAME]` in noisegate.toml."""
+    """What one service asks for instead of the team's default: `[services.NAME]`."""
 
     transient_s: Seconds | None = Field(None, description="T of this service, seconds.")
     delay_budget_s: float | None = Field(
@@ -80,10 +80,11 @@ class Settings(BaseSettings):
     alert_db_uri: str = Field(
         "",
         validation_alias=AliasChoices("ALERT_DB_URI", "NOISEGATE_ALERT_DB_URI", "alert_db_uri"),
-        description="SQLAlchemy URL of the team's own alert database, read-only (variable ALERT_DB_URI). Default: our own store.",
+        description="SQLAlchemy URL of the team's own alert database, read-only (variable "
+        "ALERT_DB_URI). Default: our own store.",
     )
     source: SourceSettings = Field(
-        default_factory=SourceSettings, description="How ALERT_DB_URI is read."
+        default=SourceSettings(), description="How ALERT_DB_URI is read."
     )
     mlflow_tracking_uri: str = Field(
         "", description="MLflow tracking and registry URI. Default: SQLite under the home."
@@ -121,7 +122,10 @@ class Settings(BaseSettings):
         300.0, description="T: an alert that clears by itself within T seconds is transient."
     )
     delay_budget_s: float = Field(
-        60.0, ge=0, allow_inf_nan=False, description="Mean delay of the team's real alerts, seconds."
+        60.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Mean delay of the team's real alerts, seconds.",
     )
     max_hold_s: Seconds | None = Field(
         None, description="Longest hold, seconds. Default: T less hold margin and route delay."
@@ -130,7 +134,9 @@ class Settings(BaseSettings):
         5.0, ge=0, description="Slack between the end of the longest hold and T, seconds."
     )
     route_delay_s: float = Field(
-        0.0, ge=0, description="Alertmanager's own delay after a silence ends (group_interval), seconds."
+        0.0,
+        ge=0,
+        description="Alertmanager's own delay after a silence ends (group_interval), seconds.",
     )
     min_outcomes: int = Field(
         5, ge=0, description="Known outcomes below which an alert always pages."

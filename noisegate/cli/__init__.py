@@ -1,4 +1,4 @@
-"""The `noisegate` command: the composition root. Each command parses, calls one function, prints."""
+"""The `noisegate` command: the composition root; a command parses, calls one function, prints."""
 
 import os
 import sys

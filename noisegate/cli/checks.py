@@ -8,7 +8,6 @@ from noisegate.errors import NoisegateError
 from noisegate.settings import Settings
 
 
-
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was looked at."""

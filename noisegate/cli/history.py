@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
 Url = Annotated[str, typer.Option("--prometheus", help="Read a Prometheus-compatible server.")]
 Days = Annotated[float, typer.Option(help="How many days back (with --prometheus).", min=0.01)]
-Match = Annotated[
-    str, typer.Option(help="Only alerts with these labels, such as 'team=\"db\"'.")
-]
+Match = Annotated[str, typer.Option(help="Only alerts with these labels, such as 'team=\"db\"'.")]
 TokenFile = Annotated[Path | None, typer.Option(help="File with a bearer token.")]
 CaFile = Annotated[Path | None, typer.Option(help="Trust these authorities (PEM).")]
 CertFile = Annotated[Path | None, typer.Option(help="Client certificate (PEM).")]
@@ -159,20 +156,24 @@ def import_server(
 ) -> tuple["ImportReport", dict[str, Any]]:
     """Import the alerts of a server's last days; a run that was cut off is gone on with."""
     import time
-    from collections import Counter
     from dataclasses import asdict
-
-    import pyarrow as pa
+    from functools import partial
 
     from noisegate.adapters.prometheus import import_history, read_history
-    from noisegate.alert import MICROS, Origin
+    from noisegate.alert import MICROS
     from noisegate.scrub import Scrubber
     from noisegate.store.database import open_store
     from noisegate.store.identity import Identity
-    from noisegate.store.ingest import ImportReport, prepare, store_alerts
+    from noisegate.store.ingest import ImportReport, store_raw
 
     engine = open_store(settings)
-    identity, scrubber = Identity.from_settings(settings), Scrubber()
+    store = partial(
+        store_raw,
+        engine,
+        identity=Identity.from_settings(settings),
+        scrubber=Scrubber(),
+        source="prometheus",
+    )
     now_us = int(time.time() * MICROS)
     history = read_history(
         source,
@@ -182,29 +183,11 @@ def import_server(
         progress=share,
         resume=settings.home / f"prometheus-{source.digest(settings.replica_labels)[:16]}.json",
     )
-
-    def store(raw: pa.RecordBatch) -> tuple[ImportReport, Counter[str]]:
-        done = prepare(
-            raw, identity=identity, scrubber=scrubber, source="prometheus", origin=Origin.IMPORT
-        )
-        return store_alerts(engine, [done.alerts]), done.entities
-
     try:
         parts = import_history(history, store)
     finally:
         engine.dispose()
-    entities: Counter[str] = sum((found for _, found in parts), Counter())
-    total = ImportReport(0, 0, 0, 0, 0)
-    for part, _ in parts:
-        total = replace(
-            total,
-            read=total.read + part.read,
-            new=total.new + part.new,
-            changed=total.changed + part.changed,
-            unchanged=total.unchanged + part.unchanged,
-            open=total.open + part.open,
-        )
-    return replace(total, entities=dict(entities)), asdict(history.facts)
+    return sum(parts, ImportReport(0, 0, 0, 0, 0)), asdict(history.facts)
 
 
 def _source(

@@ -119,7 +119,9 @@ def judge_store(
     else:
         first = int(np.searchsorted(examples.outcome.starts_us, test_from_us))
         if not 0 < first < len(examples):
-            raise InputError("--test-from leaves no alerts on one side: give a time inside the history")
+            raise InputError(
+                "--test-from leaves no alerts on one side: give a time inside the history"
+            )
     with cluster(settings):
         candidates = Candidates.of(settings, examples, progress=progress)
         path = _report(settings, ref, progress) if report else Path()
@@ -212,7 +214,7 @@ def _micros(text: str) -> int:
     from noisegate.errors import InputError
     from noisegate.store.times import parse_times
 
-    times, bad = parse_times(pa.array([text]))
+    times, _ = parse_times(pa.array([text]))
     if times[0].as_py() is None:
         raise InputError(f"--test-from {text!r} is no time: write 2026-01-31T00:00:00Z or seconds")
     return int(times.cast(pa.int64())[0].as_py())

@@ -77,7 +77,9 @@ def list_versions(as_json: AsJson = False) -> None:
         ]
         for v in versions
     ]
-    print_table(["version", "alias", "candidate", "flow", "made (UTC)", "noise off", "failed gates"], rows)
+    print_table(
+        ["version", "alias", "candidate", "flow", "made (UTC)", "noise off", "failed gates"], rows
+    )
 
 
 @app.command()

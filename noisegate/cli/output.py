@@ -82,7 +82,8 @@ def print_import(report: "ImportReport", as_json: bool, more: Mapping[str, Any])
         return
     typer.echo(
         f"{report.read:,} rows read: {report.new:,} new, {report.changed:,} changed, "
-        f"{report.unchanged:,} known already, {report.refused:,} refused; {report.open:,} still open"
+        f"{report.unchanged:,} known already, {report.refused:,} refused; "
+        f"{report.open:,} still open"
     )
     if report.verdicts:
         typer.echo(f"{report.verdicts:,} verdicts")

@@ -1,4 +1,4 @@
-"""Replay later alerts as production would have lived them: state, models and prices of their time."""
+"""Replay later alerts as production would have lived them: with what was known at the time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,17 +33,21 @@ class Candidates:
         examples: Examples,
         *,
         text: bool = True,
+        first: int = 0,
         progress: Callable[[str], None] | None = None,
     ) -> "Candidates":
-        """Fit the folds (those not kept from before) and replay every candidate."""
-        hazard = hazard_forecasts(settings, examples, text=text, progress=progress)
+        """Fit the folds (those not kept from before) and replay every candidate.
+
+        With `first`, only what is forecast from that alert on is meant to be used.
+        """
+        hazard = hazard_forecasts(settings, examples, text=text, first=first, progress=progress)
         forecasts = candidate_forecasts(examples, hazard)
         return cls({name: replayed_steps(examples, f) for name, f in forecasts.items()})
 
 
 @dataclass(frozen=True)
 class Lived:
-    """What the gate would have done with the alerts from `first` on, each array of shape (n - first,).
+    """What the gate would have done with the alerts from `first` on; arrays of shape (n - first,).
 
     Attributes:
         first: index of the first alert that was judged.
@@ -92,7 +96,9 @@ def live_through(
         steps = candidates.steps[CANDIDATES[index]]
         prices = Ledger.of(examples, steps).choose(times * every, budget_s)
         rows = in_force == index
-        price[rows] = _ceilings(settings, examples, steps, times * every, prices, slot_of, first)[rows]
+        price[rows] = _ceilings(settings, examples, steps, times * every, prices, slot_of, first)[
+            rows
+        ]
     step = np.zeros(len(price), dtype=np.uint8)
     for index in np.unique(in_force):
         rows = np.flatnonzero((in_force == index) & (price >= 0))
@@ -137,7 +143,7 @@ def _ceilings(
         ledger = Ledger.of(examples, steps, rows)
         ceiling = ledger.choose(times_us, own.delay_budget_s)
         ceiling = np.where(ledger.real_before(times_us) >= LEAST_REAL, ceiling, team)
-        raised = np.where((ceiling < 0) | (team < 0), -1, np.maximum(ceiling, team))
+        raised: Ints = np.where((ceiling < 0) | (team < 0), -1, np.maximum(ceiling, team))
         price = np.where(rows[first:], raised[slot_of], price)
     return price
 
@@ -180,7 +186,7 @@ def decisions_table(examples: Examples, lived: Lived) -> pa.Table:
 
 
 def alerts_table(examples: Examples, first: int) -> pa.Table:
-    """alert_id, starts_at and ends_at (seconds since 1970; empty: never seen to end) from `first` on."""
+    """alert_id, starts_at and ends_at (seconds since 1970; empty: no end) from `first` on."""
     judged = examples.alerts.slice(first)
     times = {
         name: pa.chunked_array(judged[name]).cast(pa.int64()) for name in ("starts_at", "ends_at")

@@ -1,4 +1,4 @@
-"""From a snapshot to what is learned from: outcomes, keys and the history each alert saw when it fired."""
+"""From a snapshot to what is learned from: outcomes, keys, what was known when each fired."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ LEAST_SIMILARITY = 0.6
 
 @dataclass(frozen=True)
 class Templates:
-    """The templates of a history in order of first appearance, and their vectors, shape (m, dim)."""
+    """The templates of a history by first appearance, and their vectors, shape (m, dim)."""
 
     texts: tuple[str, ...]
     vectors: Singles
@@ -116,6 +116,7 @@ def load_examples(
     ref: SnapshotRef,
     *,
     now_us: int | None = None,
+    stop: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Examples:
     """Read the newest alerts of a snapshot and replay them.
@@ -124,6 +125,7 @@ def load_examples(
         settings: T, policy, group and embedding model.
         ref: the snapshot.
         now_us: end of the history, microseconds; default: the last moment it speaks of.
+        stop: leave out the alerts from this one on, as if they had not fired yet.
         progress: told what is being done.
 
     Raises:
@@ -132,10 +134,14 @@ def load_examples(
     say = progress or (lambda _: None)
     say("reading the snapshot")
     alerts = table(ref, COLUMNS, newest=_newest(settings, ref.rows))
+    alerts = alerts.slice(0, stop)
     if len(alerts) == 0:
-        raise MissingError("the history holds no alerts: run `noisegate import` or `simulate` first")
+        raise MissingError(
+            "the history holds no alerts: run `noisegate import` or `simulate` first"
+        )
     last_us = max(
-        pc.max(alerts[c]).cast(pa.int64()).as_py() or 0 for c in ("starts_at", "ends_at", "acked_at")
+        pc.max(alerts[c]).cast(pa.int64()).as_py() or 0
+        for c in ("starts_at", "ends_at", "acked_at")
     )
     transient_s, max_hold_s = _limits(settings, alerts["service"])
     outcome = outcomes(alerts, transient_s, last_us + 1 if now_us is None else now_us)
@@ -223,7 +229,7 @@ def _keys(settings: Settings, alerts: pa.Table, template: Ids, templates: Templa
         pa.repeat("", len(alerts)),
     ]
     ids = np.empty((len(alerts), 5), dtype=np.int32)
-    sizes = []
+    sizes: list[int] = []
     for level, column in enumerate(columns):
         combined = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         encoded = combined.dictionary_encode()

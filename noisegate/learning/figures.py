@@ -1,4 +1,4 @@
-"""What decisions were worth: noise off, pages off, lost, delay; with intervals over blocks of alerts."""
+"""What decisions were worth: noise off, pages off, lost, delay; with intervals."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Sums:
 
     @classmethod
     def of(cls, outcome: Outcomes, rows: Ints, hold_s: Floats, blocks: int = BLOCKS) -> "Sums":
-        """Sum over blocks of the alerts `rows`, which were held for `hold_s`, both of shape (k,)."""
+        """Sum over blocks of the alerts `rows`, held for `hold_s`, both of shape (k,)."""
         off = kept_off(hold_s, outcome.clear_s[rows])
         noise, real = outcome.noise[rows], outcome.real[rows]
         paged_real = real & ~off
@@ -61,7 +61,7 @@ def resampled(blocks: int, seed: int, draws: int = DRAWS) -> Floats:
 def measure(
     outcome: Outcomes, rows: Ints, hold_s: Floats, seed: int, *, upper: float = 0.975
 ) -> dict[str, Figure]:
-    """Measure decisions, with a central interval from a bootstrap over blocks of consecutive alerts.
+    """Measure decisions, with a central interval from a bootstrap over blocks of alerts.
 
     Kuensch (1989): alerts come in bursts, so blocks are drawn, not alerts.
 
@@ -88,7 +88,7 @@ def measure(
 def paired_gain(
     outcome: Outcomes, rows: Ints, hold_s: Floats, other_s: Floats, seed: int
 ) -> Figure:
-    """How much more noise `hold_s` keeps off than `other_s` on the same alerts, with its interval."""
+    """How much more noise `hold_s` keeps off than `other_s` on the same alerts."""
     known = ~outcome.censored[rows]
     mine = Sums.of(outcome, rows[known], hold_s[known])
     theirs = Sums.of(outcome, rows[known], other_s[known])

@@ -1,4 +1,4 @@
-"""Forecasts of past alerts by the model of their time: what every price and every candidate is judged on.
+"""Forecasts of past alerts by the model of their time: what prices and candidates are judged on.
 
 The history is cut into folds that grow with it. Each fold's model is fitted on what was known at
 the fold's first alert and forecasts the fold, so no forecast has seen its own outcome. Folds are
@@ -38,7 +38,7 @@ class Fold:
 
 
 def plan_folds(n: int) -> list[Fold]:
-    """Cut n alerts: each fold begins when the history has grown by a quarter (by half above 20,000).
+    """Cut n alerts: a fold begins when the history has grown by a quarter (by half above 20,000).
 
     Every fold but the last is the same for a longer history.
     """
@@ -64,13 +64,19 @@ def hazard_forecasts(
     examples: Examples,
     *,
     text: bool = True,
+    first: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Forecast:
-    """Forecast every alert by the hazard of its time; alerts before the first fit, by the rule."""
+    """Forecast alerts by the hazard of their time.
+
+    Alerts before the first fit, and those of folds that end before alert `first`, by the rule.
+    """
     cdf = rule(examples.seen).cdf.copy()
     folder = settings.home / "cache" / "folds"
     todo: list[tuple[Fold, Path]] = []
     for fold in plan_folds(len(examples)):
+        if fold.stop <= first:
+            continue
         path = folder / f"{_key(examples, fold, settings.seed, text)}.npy"
         kept = _load(path, fold)
         if kept is None:

@@ -34,7 +34,7 @@ def replayed_steps(examples: Examples, forecast: Forecast) -> Steps:
 
 
 def kept_off(hold_s: Floats, clear_s: Floats) -> Bools:
-    """Whether an alert that clears after `clear_s` never pages: its hold lasts as long; elementwise."""
+    """Whether an alert that clears after `clear_s` never pages: its hold lasts as long."""
     return (hold_s > 0) & (clear_s <= hold_s)
 
 
@@ -83,7 +83,7 @@ class Ledger:
         return np.asarray(self.delay_sum_s[count] / np.maximum(count, 1)[:, None])
 
     def upper_delay_s(self, at_us: Ints) -> Floats:
-        """Upper bound of that mean: Student's t over the means of consecutive blocks, shape (k, p)."""
+        """Its upper bound: Student's t over the means of consecutive blocks, shape (k, p)."""
         count = self.real_before(at_us)
         blocks = np.clip(count // 2, 2, BLOCKS)
         upper = np.empty((len(count), self.delay_sum_s.shape[1]))
@@ -118,7 +118,9 @@ class Ledger:
         )
 
 
-def choose_candidate(examples: Examples, steps: dict[str, Steps], at_us: int, budget_s: float) -> str:
+def choose_candidate(
+    examples: Examples, steps: dict[str, Steps], at_us: int, budget_s: float
+) -> str:
     """Name the candidate that keeps most noise off at the budget, judged on what is known by then.
 
     Each is set to spend the same mean delay on the past (between two prices), and compared with the
@@ -150,15 +152,15 @@ def _off_at_budget(
     """Share of each noise alert kept off where the mean delay is exactly the budget, shape (m,)."""
     relative = np.concatenate([[0.0], grid(1.0)])
     delay = np.array(
-        [(relative[steps[real, j]] * examples.transient_s[real]).mean() for j in range(steps.shape[1])]
+        [
+            (relative[steps[real, j]] * examples.transient_s[real]).mean()
+            for j in range(steps.shape[1])
+        ]
     )
     j = int(np.argmax(delay <= budget_s)) if (delay <= budget_s).any() else len(delay) - 1
     over = max(j - 1, 0)
     share = (budget_s - delay[j]) / (delay[over] - delay[j]) if delay[over] > delay[j] else 0.0
     share = float(np.clip(share, 0.0, 1.0))
     clear_s, t = examples.outcome.clear_s[noise], examples.transient_s[noise]
-    kept = [
-        kept_off(relative[steps[noise, k]] * t, clear_s).astype(np.float64) for k in (j, over)
-    ]
+    kept = [kept_off(relative[steps[noise, k]] * t, clear_s).astype(np.float64) for k in (j, over)]
     return np.asarray((1 - share) * kept[0] + share * kept[1])
-

@@ -1,4 +1,4 @@
-"""Retrain and tune: candidates on folds, judged on later data behind gates, into one plain folder."""
+"""Retrain and tune: candidates judged on later data behind gates, into one plain folder."""
 
 import hashlib
 import json
@@ -84,7 +84,8 @@ def train(
     examples = load_examples(settings, ref, progress=say)
     with cluster(settings):
         candidates = Candidates.of(settings, examples, progress=say)
-        ablation = Candidates.of(settings, examples, text=False, progress=say)
+        first = first_of_fraction(len(examples), TEST_FRACTION)
+        ablation = Candidates.of(settings, examples, text=False, first=first, progress=say)
     say("judging on later data")
     now_us = _end_us(examples)
     chosen = choose_candidate(examples, candidates.steps, now_us, settings.delay_budget_s)
@@ -184,7 +185,7 @@ def _promise_gates(
         GateResult("delay_promise", delay <= budget, delay, budget,
                    f"real alerts were delayed by {delay:.1f} s on average, budget {budget:g} s"),
         GateResult("delay_bound", upper <= BOUND * budget, upper, BOUND * budget,
-                   f"upper 95 % bound of the mean delay is {upper:.1f} s, limit {BOUND * budget:.1f} s"),
+                   f"upper 95 % bound of it {upper:.1f} s, limit {BOUND * budget:.1f} s"),
         GateResult("nothing_lost", lost <= LOST_LIMIT, lost, LOST_LIMIT,
                    f"{100 * lost:.2f} % of real alerts would never have paged"),
     ]  # fmt: skip
@@ -206,14 +207,16 @@ def _champion_gate(
     rows = rows[examples.outcome.starts_us[rows] > trained_to]
     outcome = examples.outcome
     if min(outcome.real[rows].sum(), outcome.noise[rows].sum()) < LEAST_REAL:
-        return GateResult(name, True, None, 0.0,
-                          f"only {len(rows)} alerts are newer than the champion: too few to compare")  # fmt: skip
+        why = f"only {len(rows)} alerts are newer than the champion: too few to compare"
+        return GateResult(name, True, None, 0.0, why)
     theirs = champion_holds(examples, Champion.load(champion), rows)
     gain = paired_gain(outcome, rows, lived.hold_s[rows - lived.first], theirs, settings.seed)
     good = (gain.hi or 0.0) >= 0
-    return GateResult(name, good, gain.value, 0.0,
-                      f"noise off {gain.value:+.3f} ({gain.lo:+.3f} to {gain.hi:+.3f}) against the champion "
-                      f"on {len(rows)} newer alerts")  # fmt: skip
+    why = (
+        f"noise off {gain.value:+.3f} ({gain.lo:+.3f} to {gain.hi:+.3f}) against the champion "
+        f"on {len(rows)} newer alerts"
+    )
+    return GateResult(name, good, gain.value, 0.0, why)
 
 
 def champion_holds(examples: Examples, champion: Champion, rows: Ints) -> Floats:
