@@ -1,4 +1,4 @@
-"""The values that everything else speaks of. Frozen; time is data (integer microseconds since 1970, UTC)."""
+"""The values that all else speaks of. Frozen; times are microseconds since 1970, UTC."""
 
 from dataclasses import dataclass
 from enum import StrEnum

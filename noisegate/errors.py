@@ -26,7 +26,7 @@ class MissingError(NoisegateError):
 
 
 class UnreachableError(NoisegateError):
-    """A system beyond the wall (database, Prometheus, MLflow, Ray, Prefect) does not answer as it should."""
+    """A system beyond the wall (database, Prometheus, MLflow, Ray) does not answer as it should."""
 
     exit_code = 5
 

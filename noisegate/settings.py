@@ -1,5 +1,7 @@
 """Every setting: `NOISEGATE_*` in the environment, or `noisegate.toml` where it is run."""
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +11,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as UnreadableSettingError,
 )
 
 from noisegate.errors import SettingsError
@@ -204,10 +209,28 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"settings: noisegate.toml is no TOML: {error}") from None
+    except UnreadableSettingError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(
+            f"settings: {named[1] if named else 'a variable'} is no JSON: in the environment, "
+            """write a list as '["critical"]' and a table as '{"team": "db"}'"""
+        ) from None
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()
+            _fault(e["loc"], e["type"], e["input"], e["msg"]) for e in error.errors()
         )
         raise SettingsError(
             f"settings: {faults} (NOISEGATE_* variables or noisegate.toml; docs/configuration.md)"
         ) from None
+
+
+def _fault(where: tuple[int | str, ...], kind: str, value: object, message: str) -> str:
+    name = ".".join(map(str, where))
+    # Its value is not shown: a misspelt name of a database URL has a password.
+    return (
+        f"no such setting: {name}"
+        if kind == "extra_forbidden"
+        else f"{name} = {value!r}: {message}"
+    )

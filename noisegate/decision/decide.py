@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisegate.alert import Action, Decision, Reason
-from noisegate.decision.history import STEPS, Singles, grid
+from noisegate.decision.history import STEPS, Singles, grid, jit
 from noisegate.decision.outcomes import NEVER, Bools, Floats, Ints, Outcomes
 
 Steps = npt.NDArray[np.uint8]
@@ -40,22 +40,33 @@ def hold_steps(
     Returns:
         Steps of the grid, shape (n, p); 0 pages at once, k holds for grid(T)[k - 1] seconds.
     """
-    h = grid(1.0)[None, :] * transient_s[:, None]
-    allowed = (h <= max_hold_s[:, None]) & (h >= SHORTEST_HOLD_S)
-    gain = np.where(allowed, cdf, np.float32(-1e9))
-    cost = grid(1.0).astype(np.float32)[None, :] * (np.float32(1) - cdf[:, -1:])
-    steps = np.empty((len(cdf), len(prices)), dtype=np.uint8)
-    for j, price in enumerate(prices):
-        score = gain - np.float32(price) * cost
-        best = score.argmax(axis=1)
-        worth = np.take_along_axis(score, best[:, None], axis=1)[:, 0] > 0
-        steps[:, j] = np.where(worth, best + 1, 0)
+    steps = np.zeros((len(cdf), len(prices)), dtype=np.uint8)
+    _choose(cdf, np.asarray(prices, dtype=np.float64), transient_s, max_hold_s, grid(1.0), steps)
     return steps
+
+
+@jit
+def _choose(cdf, prices, transient_s, max_hold_s, relative, steps):  # type: ignore[no-untyped-def]
+    for i in range(len(cdf)):
+        real = 1.0 - cdf[i, -1]
+        for p in range(len(prices)):
+            best = 0.0
+            for k in range(len(relative)):
+                hold_s = relative[k] * transient_s[i]
+                if hold_s < SHORTEST_HOLD_S:
+                    continue
+                if hold_s > max_hold_s[i]:
+                    break
+                score = cdf[i, k] - prices[p] * relative[k] * real
+                if score > best:
+                    best = score
+                    steps[i, p] = k + 1
 
 
 def seconds(steps: npt.NDArray[np.integer], transient_s: Floats) -> Floats:
     """Turn steps of the grid into seconds, shape as `steps`; `transient_s` broadcasts to it."""
-    return np.concatenate([[0.0], grid(1.0)])[steps] * transient_s
+    relative = np.concatenate([[0.0], grid(1.0)])
+    return np.asarray(relative[steps] * transient_s, dtype=np.float64)
 
 
 def floors(
@@ -115,7 +126,7 @@ def wanted_by_people(fingerprint: Ints, outcome: Outcomes) -> Bools:
 
 
 def decision(floor: int, step: int | None, transient_s: float) -> Decision:
-    """Put one alert's floor (index into FLOORS or -1) and step (None: no operating point) in words."""
+    """Put one alert's floor (index into FLOORS or -1) and step (None: no price) in words."""
     if floor >= 0:
         return Decision(Action.PAGE, FLOORS[floor])
     if step is None:

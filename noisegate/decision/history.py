@@ -1,4 +1,4 @@
-"""Past outcomes per fingerprint, service, group, template and everything: one definition, batch and live.
+"""Past outcomes of fingerprint, service, group, template and everything, batch and live.
 
 The three functions `_saw_fire`, `_saw_outcome` and `_look` are compiled (numba) and are the only
 code that changes or reads the state. The batch path calls them in a loop over a whole history, the
@@ -6,7 +6,7 @@ live path one alert at a time, so both give the same bits. Nothing is read befor
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -43,7 +43,7 @@ def grid(transient_s: float) -> Floats:
 
 
 class State(NamedTuple):
-    """What is remembered, one row a key. All keys of all levels share one numbering (first axis: K).
+    """What is remembered, one row a key. All levels share one numbering of keys (first axis: K).
 
     Attributes:
         level: level of each key, shape (K,).
@@ -108,10 +108,10 @@ FEATURES: tuple[str, ...] = (
 CURVES = ("fingerprint", "group", "all", "neighbours")
 """Whose decayed duration distribution each curve is, each backed off to the next wider one."""
 
-_jit: Callable[..., Callable[..., object]] = numba.njit(cache=True, nogil=True, fastmath=False)
+jit: Callable[..., Callable[..., Any]] = numba.njit(cache=True, nogil=True, fastmath=False)
 
 
-@_jit
+@jit
 def _saw_fire(state, keys, at_s):  # type: ignore[no-untyped-def]
     """Remember that an alert with these keys fired."""
     for key in keys:
@@ -124,7 +124,7 @@ def _saw_fire(state, keys, at_s):  # type: ignore[no-untyped-def]
         state.open[key] += 1
 
 
-@_jit
+@jit
 def _saw_outcome(state, keys, at_s, clear_s, transient, transient_s, bucket):  # type: ignore[no-untyped-def]
     """Remember how an alert with these keys ended; `bucket` is STEPS if it outlived T."""
     for key in keys:
@@ -157,7 +157,7 @@ def _saw_outcome(state, keys, at_s, clear_s, transient, transient_s, bucket):  #
         state.open[key] -= 1
 
 
-@_jit
+@jit
 def _look(state, keys, near, similarity, at_s, features, curves, counts):  # type: ignore[no-untyped-def]
     """Write the features and the duration distributions of an alert that fires now."""
     column = 0
@@ -219,10 +219,7 @@ def _look(state, keys, near, similarity, at_s, features, curves, counts):  # typ
     features[column + 1] = total_near
     features[column + 2] = cleared / total_near if total_near > 0 else np.nan
     for b in range(STEPS + 1):
-        if total_all > 0:
-            p = state.histogram[everything, b] / total_all
-        else:
-            p = 1.0 / (STEPS + 1)
+        p = state.histogram[everything, b] / total_all if total_all > 0 else 1.0 / (STEPS + 1)
         curves[2, b] = p
         p_near = (curves[3, b] + 3.0 * p) / (total_near + 3.0)
         curves[3, b] = p_near
@@ -231,9 +228,26 @@ def _look(state, keys, near, similarity, at_s, features, curves, counts):  # typ
         curves[0, b] = (state.histogram[own, b] + 2.0 * p) / (total_own + 2.0)
 
 
-@_jit
-def _replay(state, keys, near, similarity, start_s, known_s, order, clear_s, transient, transient_s, buckets, first, last, features, curves, counts):  # type: ignore[no-untyped-def]
-    """Run alerts first..last through the state; on return it holds what is known at the last start."""
+@jit
+def _replay(  # type: ignore[no-untyped-def]
+    state,
+    keys,
+    near,
+    similarity,
+    start_s,
+    known_s,
+    order,
+    clear_s,
+    transient,
+    transient_s,
+    buckets,
+    first,
+    last,
+    features,
+    curves,
+    counts,
+):
+    """Run alerts through the state; on return it holds what is known at the last start."""
     fired, learnt = 0, 0
     for i in range(last):
         now = start_s[i]
@@ -254,8 +268,14 @@ def _replay(state, keys, near, similarity, start_s, known_s, order, clear_s, tra
                 learnt += 1
         if i >= first:
             _look(
-                state, keys[i], near[i], similarity[i], now,
-                features[i - first], curves[i - first], counts[i - first],
+                state,
+                keys[i],
+                near[i],
+                similarity[i],
+                now,
+                features[i - first],
+                curves[i - first],
+                counts[i - first],
             )
 
 
@@ -300,7 +320,9 @@ def buckets(outcome: Outcomes, transient_s: Floats) -> Ints:
     return np.where(outcome.transient, np.minimum(step, STEPS - 1), STEPS).astype(np.int64)
 
 
-def replay(outcome: Outcomes, keys: Keys, transient_s: Floats, first: int = 0) -> tuple[Seen, State]:
+def replay(
+    outcome: Outcomes, keys: Keys, transient_s: Floats, first: int = 0
+) -> tuple[Seen, State]:
     """Replay a history in the order in which it became known.
 
     Args:
@@ -321,8 +343,21 @@ def replay(outcome: Outcomes, keys: Keys, transient_s: Floats, first: int = 0) -
     )
     known_s = np.where(outcome.censored, np.inf, outcome.known_us / MICROS)
     _replay(
-        state, keys.ids, keys.near, keys.similarity, outcome.starts_us / MICROS, known_s,
-        np.argsort(known_s, kind="stable"), outcome.clear_s, outcome.transient, transient_s,
-        buckets(outcome, transient_s), first, n, seen.features, seen.curves, seen.known,
+        state,
+        keys.ids,
+        keys.near,
+        keys.similarity,
+        outcome.starts_us / MICROS,
+        known_s,
+        np.argsort(known_s, kind="stable"),
+        outcome.clear_s,
+        outcome.transient,
+        transient_s,
+        buckets(outcome, transient_s),
+        first,
+        n,
+        seen.features,
+        seen.curves,
+        seen.known,
     )
     return seen, state

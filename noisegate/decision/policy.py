@@ -8,8 +8,8 @@ from noisegate.errors import PolicyError
 from noisegate.settings import Settings
 
 PRICES = np.geomspace(0.05, 40.0, 80)
-"""Prices of delay that are compared: noise alerts one would let page to spare one real alert a delay
-of T. A high price holds little."""
+"""Prices of delay that are compared: noise alerts one would let page to spare one real alert a
+delay of T. A high price holds little."""
 
 CANDIDATES = ("rule", "hazard", "blend")
 """Forecasts that compete; the first wins ties."""

@@ -145,7 +145,7 @@ def _ceilings(
         ceiling = np.where(ledger.real_before(times_us) >= LEAST_REAL, ceiling, team)
         raised: Ints = np.where((ceiling < 0) | (team < 0), -1, np.maximum(ceiling, team))
         price = np.where(rows[first:], raised[slot_of], price)
-    return price
+    return np.asarray(price, dtype=np.int64)
 
 
 def first_of_fraction(n: int, fraction: float) -> int:

@@ -1,4 +1,4 @@
-"""Ray: a local one for the run, or a cluster by RAY_ADDRESS; every wait bounded, every late task cancelled."""
+"""Ray: local for the run, or a cluster by RAY_ADDRESS; waits are bounded, late tasks cancelled."""
 
 import logging
 import os
@@ -56,7 +56,7 @@ def cluster(settings: Settings) -> Iterator[None]:
         )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UnreachableError(
-            f"Ray at {settings.ray_address or 'this machine'} did not start ({type(error).__name__}): "
+            f"Ray at {settings.ray_address or 'this machine'}: {type(error).__name__}: "
             "check RAY_ADDRESS, or unset it to run Ray locally"
         ) from error
     try:
@@ -76,7 +76,7 @@ def run_tasks(
     """Run each task as `function(*shared, *arguments)` on Ray; results in the order of the tasks.
 
     Raises:
-        UnreachableError: Ray does not answer, or the tasks were not done in time (they are cancelled).
+        UnreachableError: Ray does not answer, or the tasks were not done in time (and cancelled).
     """
     say = progress or (lambda _: None)
     with cluster(settings):

@@ -1,4 +1,4 @@
-"""The duration distribution of an alert that fires: the history rule, a hazard model, their blend."""
+"""The duration distribution of an alert that fires: history rule, hazard model, their blend."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -41,13 +41,16 @@ COLUMNS = (
 
 # What each ablation leaves out.
 TEXT_COLUMNS = frozenset(
-    ("neighbours_hazard", "neighbours_survival")
-    + tuple(name for name in FEATURES if name.startswith("neighbour"))
+    (
+        "neighbours_hazard",
+        "neighbours_survival",
+        *(name for name in FEATURES if name.startswith("neighbour")),
+    )
 )
 
 
 class Forecast(NamedTuple):
-    """P(clears by itself within each step of the grid), shape (n, STEPS); 1 - the last is P(real)."""
+    """P(clears by itself within each grid step), shape (n, STEPS); 1 - the last is P(real)."""
 
     cdf: Singles
 
@@ -89,7 +92,7 @@ def _expand(seen: Seen, stages: Ints) -> _Expanded:
 
 
 class Hazard:
-    """A discrete-time hazard: P(clears in this stage | still firing at its start), by boosted trees.
+    """A discrete-time hazard, P(clears in this stage | firing at its start), by boosted trees.
 
     Singer and Willett (1993), "It's about time": one row per alert and stage survived, a binary
     outcome each. The trees see the rule's own curve, so they learn where it is wrong.
@@ -113,7 +116,9 @@ class Hazard:
         keep = [i for i, name in enumerate(COLUMNS) if text or name not in TEXT_COLUMNS]
         columns = np.array(keep, dtype=np.int64)
         data = lightgbm.Dataset(
-            rows.columns[:, columns], cleared.astype(np.float32), params={"max_bin": 63, "verbose": -1}
+            rows.columns[:, columns],
+            cleared.astype(np.float32),
+            params={"max_bin": 63, "verbose": -1},
         )
         parameters = {**_PARAMETERS, "seed": seed}
         return cls(lightgbm.train(parameters, data, num_boost_round=_TREES), columns)
@@ -123,7 +128,8 @@ class Hazard:
         n = len(seen.features)
         rows = _expand(seen, np.full(n, STAGES))
         hazard = self._booster.predict(rows.columns[:, self._columns], num_threads=1)
-        survival = np.cumprod(1.0 - np.asarray(hazard).reshape(n, STAGES), axis=1)
+        firing_on = 1.0 - np.asarray(hazard, dtype=np.float64).reshape(n, STAGES)
+        survival = np.asarray(np.cumprod(firing_on, axis=1), dtype=np.float64)
         return Forecast(_refine(survival, rule(seen).cdf))
 
     def save(self, folder: Path) -> None:
@@ -153,4 +159,4 @@ def _refine(survival: Floats, own: Singles) -> Singles:
     steps = np.diff(own, axis=1, prepend=np.float32(0)).reshape(n, STAGES, COARSE) + 1e-9
     share = np.cumsum(steps, axis=2) / steps.sum(axis=2, keepdims=True)
     cdf = (1 - start)[:, :, None] + share * (start - survival)[:, :, None]
-    return cdf.reshape(n, STEPS).astype(np.float32)
+    return np.asarray(cdf.reshape(n, STEPS), dtype=np.float32)
