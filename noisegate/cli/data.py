@@ -52,11 +52,15 @@ def simulate(
     from noisegate.settings import load_settings
     from noisegate.simulate import SimulationPlan
     from noisegate.store.database import upgrade as migrate
+    from noisegate.store.ingest import ImportReport
 
     settings = load_settings()
     migrate(settings)
     if once and _holds_alerts(settings):
-        typer.echo("the store holds alerts already: nothing simulated")
+        if as_json:
+            print_import(ImportReport(0, 0, 0, 0, 0), as_json, {})
+        else:
+            typer.echo("the store holds alerts already: nothing simulated")
         return
     plan = SimulationPlan(alerts=alerts, days=days, services=services, seed=seed)
     with progress() as say:

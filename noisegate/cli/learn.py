@@ -123,7 +123,7 @@ def judge_store(
                 "--test-from leaves no alerts on one side: give a time inside the history"
             )
     with cluster(settings):
-        candidates = Candidates.of(settings, examples, progress=progress)
+        candidates = Candidates.of(settings, examples, progress)
         path = _report(settings, ref, progress) if report else Path()
     lived = live_through(settings, examples, candidates, first)
     rows = np.arange(first, len(examples))

@@ -49,9 +49,13 @@ def hold_steps(
 def _choose(cdf, prices, transient_s, max_hold_s, relative, steps):  # type: ignore[no-untyped-def]
     for i in range(len(cdf)):
         real = 1.0 - cdf[i, -1]
+        last = len(relative)
         for p in range(len(prices)):
+            # A dearer delay never holds longer, so what was best before bounds the search.
+            if p > 0 and prices[p] >= prices[p - 1]:
+                last = steps[i, p - 1]
             best = 0.0
-            for k in range(len(relative)):
+            for k in range(last):
                 hold_s = relative[k] * transient_s[i]
                 if hold_s < SHORTEST_HOLD_S:
                     continue

@@ -17,6 +17,7 @@ from noisegate.errors import InputError
 from noisegate.learning.examples import Examples
 from noisegate.learning.folds import candidate_forecasts, hazard_forecasts, plan_folds
 from noisegate.learning.promise import LEAST_REAL, Ledger, choose_candidate, replayed_steps
+from noisegate.model.durations import Forecast
 from noisegate.settings import Settings
 
 
@@ -31,16 +32,15 @@ class Candidates:
         cls,
         settings: Settings,
         examples: Examples,
-        *,
-        text: bool = True,
-        first: int = 0,
         progress: Callable[[str], None] | None = None,
     ) -> "Candidates":
-        """Fit the folds (those not kept from before) and replay every candidate.
+        """Fit the folds (those not kept from before) and replay every candidate."""
+        forecasts, _ = hazard_forecasts(settings, examples, progress=progress)
+        return cls.replayed(examples, forecasts[0])
 
-        With `first`, only what is forecast from that alert on is meant to be used.
-        """
-        hazard = hazard_forecasts(settings, examples, text=text, first=first, progress=progress)
+    @classmethod
+    def replayed(cls, examples: Examples, hazard: Forecast) -> "Candidates":
+        """Replay every candidate, given the hazard's forecasts."""
         forecasts = candidate_forecasts(examples, hazard)
         return cls({name: replayed_steps(examples, f) for name, f in forecasts.items()})
 
@@ -70,6 +70,7 @@ def live_through(
     *,
     budget_s: float | None = None,
     only: str | None = None,
+    ledgers: dict[str, Ledger] | None = None,
 ) -> Lived:
     """Decide each alert from `first` on with what was known when it fired.
 
@@ -84,6 +85,7 @@ def live_through(
         first: index of the first alert that is judged.
         budget_s: instead of the settings' delay budget, seconds.
         only: judge this candidate alone.
+        ledgers: keeps each candidate's ledger for the next call on the same examples.
     """
     budget_s = settings.delay_budget_s if budget_s is None else budget_s
     starts = examples.outcome.starts_us
@@ -91,10 +93,14 @@ def live_through(
     slot = starts[first:] // every
     times, slot_of = np.unique(slot, return_inverse=True)
     in_force = _candidates_in_force(examples, candidates, first, budget_s, only)
+    ledgers = {} if ledgers is None else ledgers
     price = np.full(len(starts) - first, -1, dtype=np.int64)
     for index in np.unique(in_force):
-        steps = candidates.steps[CANDIDATES[index]]
-        prices = Ledger.of(examples, steps).choose(times * every, budget_s)
+        name = CANDIDATES[index]
+        steps = candidates.steps[name]
+        if name not in ledgers:
+            ledgers[name] = Ledger.of(examples, steps)
+        prices = ledgers[name].choose(times * every, budget_s)
         rows = in_force == index
         price[rows] = _ceilings(settings, examples, steps, times * every, prices, slot_of, first)[
             rows

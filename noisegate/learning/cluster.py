@@ -79,6 +79,8 @@ def run_tasks(
         UnreachableError: Ray does not answer, or the tasks were not done in time (and cancelled).
     """
     say = progress or (lambda _: None)
+    if not tasks:
+        return []
     with cluster(settings):
         import ray
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,47 +60,69 @@ def known_before(examples: Examples, start: int) -> Ints:
     return known[-FIT_ALERTS:]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A hazard's forecasts: with or without text columns; before alert `first`, the rule's."""
+
+    text: bool = True
+    first: int = 0
+
+
 def hazard_forecasts(
     settings: Settings,
     examples: Examples,
+    wanted: Sequence[Wanted] = (Wanted(),),
     *,
-    text: bool = True,
-    first: int = 0,
+    extra: Sequence[Task] = (),
     progress: Callable[[str], None] | None = None,
-) -> Forecast:
-    """Forecast alerts by the hazard of their time.
+) -> tuple[list[Forecast], list[Any]]:
+    """Forecast every alert by the hazard of its time; alerts before the first fit, by the rule.
 
-    Alerts before the first fit, and those of folds that end before alert `first`, by the rule.
+    Args:
+        settings: Ray, seed, and the home where forecasts are kept.
+        examples: n alerts.
+        wanted: which forecasts.
+        extra: tasks of (seen, bucket, ...) that run beside the folds.
+        progress: told how many folds are done.
+
+    Returns:
+        The forecasts in the order of `wanted`, and the results of `extra`.
     """
-    cdf = rule(examples.seen).cdf.copy()
+    simple = rule(examples.seen).cdf
+    cdfs = [simple.copy() for _ in wanted]
     folder = settings.home / "cache" / "folds"
-    todo: list[tuple[Fold, Path]] = []
-    for fold in plan_folds(len(examples)):
-        if fold.stop <= first:
-            continue
-        path = folder / f"{_key(examples, fold, settings.seed, text)}.npy"
-        kept = _load(path, fold)
-        if kept is None:
-            todo.append((fold, path))
-        else:
-            cdf[fold.start : fold.stop] = kept
-    if not todo:
-        return Forecast(cdf)
+    todo: list[tuple[int, Fold, Path]] = []
+    for index, one in enumerate(wanted):
+        for fold in plan_folds(len(examples)):
+            if fold.stop <= one.first:
+                continue
+            path = folder / f"{_key(examples, fold, settings.seed, one.text)}.npy"
+            kept = _load(path, fold)
+            if kept is None:
+                todo.append((index, fold, path))
+            else:
+                cdfs[index][fold.start : fold.stop] = kept
     # The largest first, so that no worker waits long for the last one.
-    todo.sort(key=lambda item: -item[0].start)
+    todo.sort(key=lambda item: -item[1].start)
     tasks = [
         Task(
             fit_and_forecast,
-            (known_before(examples, fold.start), fold.start, fold.stop, settings.seed, text),
+            (
+                known_before(examples, fold.start),
+                fold.start,
+                fold.stop,
+                settings.seed,
+                wanted[index].text,
+            ),
         )
-        for fold, _ in todo
+        for index, fold, _ in todo
     ]
     shared = (examples.seen, examples.bucket)
-    done = run_tasks(settings, shared, tasks, progress=progress, what="fitting folds")
-    for (fold, path), part in zip(todo, done, strict=True):
-        cdf[fold.start : fold.stop] = part
+    done = run_tasks(settings, shared, [*extra, *tasks], progress=progress, what="fitting folds")
+    for (index, fold, path), part in zip(todo, done[len(extra) :], strict=True):
+        cdfs[index][fold.start : fold.stop] = part
         _keep(path, part)
-    return Forecast(cdf)
+    return [Forecast(cdf) for cdf in cdfs], done[: len(extra)]
 
 
 def candidate_forecasts(examples: Examples, hazard: Forecast) -> dict[str, Forecast]:

@@ -28,8 +28,11 @@ LEAST_REAL = 30
 
 def replayed_steps(examples: Examples, forecast: Forecast) -> Steps:
     """Hold of each alert at each price, 0 where a floor applies, shape (n, len(PRICES))."""
-    steps = hold_steps(forecast.cdf, PRICES, examples.transient_s, examples.max_hold_s)
-    steps[examples.floor >= 0] = 0
+    steps = np.zeros((len(examples), len(PRICES)), dtype=np.uint8)
+    may = examples.floor < 0
+    steps[may] = hold_steps(
+        forecast.cdf[may], PRICES, examples.transient_s[may], examples.max_hold_s[may]
+    )
     return steps
 
 

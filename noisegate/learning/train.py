@@ -19,14 +19,14 @@ from noisegate.decision.outcomes import Floats, Ints
 from noisegate.decision.policy import CANDIDATES, PRICES, OperatingPoint
 from noisegate.learning.backtest import Candidates, Lived, first_of_fraction, live_through
 from noisegate.learning.card import Figure, GateResult, Manifest, manifest_json, read_manifest
-from noisegate.learning.cluster import cluster
+from noisegate.learning.cluster import Task
 from noisegate.learning.examples import Examples, load_examples
 from noisegate.learning.figures import measure, paired_gain
-from noisegate.learning.folds import forget_old, known_before
+from noisegate.learning.folds import Wanted, forget_old, hazard_forecasts, known_before
 from noisegate.learning.promise import BOUND, LEAST_REAL, Ledger, choose_candidate
 from noisegate.learning.report import report_html
 from noisegate.model.champion import Champion
-from noisegate.model.durations import MODEL_VERSION, Hazard
+from noisegate.model.durations import MODEL_VERSION, fit
 from noisegate.settings import Settings
 from noisegate.store.snapshot import SnapshotRef
 
@@ -82,21 +82,20 @@ def train(
     """
     say = progress or (lambda _: None)
     examples = load_examples(settings, ref, progress=say)
-    with cluster(settings):
-        candidates = Candidates.of(settings, examples, progress=say)
-        first = first_of_fraction(len(examples), TEST_FRACTION)
-        ablation = Candidates.of(settings, examples, text=False, first=first, progress=say)
+    first = first_of_fraction(len(examples), TEST_FRACTION)
+    # The model of the future is fitted beside the models of the past, whatever is chosen then.
+    everything = Task(fit, (known_before(examples, len(examples)), settings.seed))
+    wanted = [Wanted(), Wanted(text=False, first=first)]
+    forecasts, (hazard,) = hazard_forecasts(
+        settings, examples, wanted, extra=[everything], progress=say
+    )
+    candidates, ablation = (Candidates.replayed(examples, forecast) for forecast in forecasts)
     say("judging on later data")
     now_us = _end_us(examples)
     chosen = choose_candidate(examples, candidates.steps, now_us, settings.delay_budget_s)
-    say(f"fitting the {chosen} on everything")
-    hazard = None
-    if chosen != CANDIDATES[0]:
-        rows = known_before(examples, len(examples))
-        hazard = Hazard.fit(examples.seen.rows(rows), examples.bucket[rows], settings.seed)
     index = examples.templates.index() if examples.templates is not None else None
     points = _points(settings, examples, candidates, chosen, now_us)
-    model = Champion(chosen, hazard, points, index)
+    model = Champion(chosen, hazard if chosen != CANDIDATES[0] else None, points, index)
     forget_old(settings)
     return _judge(settings, examples, candidates, ablation, model, champion, say)
 
@@ -107,7 +106,7 @@ def tune(
     """Choose operating points anew on the newest outcomes; the model stays the champion's."""
     say = progress or (lambda _: None)
     examples = load_examples(settings, ref, progress=say)
-    candidates = Candidates.of(settings, examples, progress=say)
+    candidates = Candidates.of(settings, examples, say)
     old = Champion.load(champion)
     points = _points(settings, examples, candidates, old.candidate, _end_us(examples))
     model = Champion(old.candidate, old.hazard, points, old.index)

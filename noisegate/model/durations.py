@@ -144,6 +144,11 @@ class Hazard:
         return cls(booster, np.load(folder / "hazard_columns.npy"))
 
 
+def fit(seen: Seen, bucket: Ints, rows: Ints, seed: int) -> Hazard:
+    """Fit a hazard on `rows` of what was seen."""
+    return Hazard.fit(seen.rows(rows), bucket[rows], seed)
+
+
 def fit_and_forecast(
     seen: Seen, bucket: Ints, rows: Ints, start: int, stop: int, seed: int, text: bool
 ) -> Singles:

@@ -7,7 +7,7 @@ from noisegate.alert import Action, Reason
 from noisegate.decision.decide import decision, floors, hold_steps, seconds, wanted_by_people
 from noisegate.decision.history import STEPS, grid
 from noisegate.decision.outcomes import NEVER, Outcomes
-from noisegate.decision.policy import policy_for
+from noisegate.decision.policy import PRICES, policy_for
 from noisegate.errors import PolicyError
 from noisegate.settings import Settings
 
@@ -37,6 +37,17 @@ def test_a_dearer_delay_holds_less() -> None:
     holds = [one_hold_s(cdf, price) for price in (0.1, 1.0, 3.0, 10.0)]
     assert holds == sorted(holds, reverse=True)
     assert holds[0] > holds[-1]
+
+
+def test_many_prices_at_once_choose_what_each_chooses_alone() -> None:
+    rng = np.random.default_rng(3)
+    cdf = np.cumsum(rng.dirichlet(np.full(STEPS + 1, 0.1), 400), axis=1)[:, :STEPS]
+    cdf = cdf.astype(np.float32)
+    limits = np.full(400, T), np.full(400, 290.0)
+    together = hold_steps(cdf, PRICES, *limits)
+    alone = np.stack([hold_steps(cdf, [price], *limits)[:, 0] for price in PRICES], axis=1)
+    np.testing.assert_array_equal(together, alone)
+    assert len(np.unique(together)) > 20
 
 
 def test_no_hold_is_longer_than_allowed_or_shorter_than_a_silence_takes() -> None:
