@@ -1,0 +1,1 @@
+"""Systems beyond the wall: what they send and what they are told."""
