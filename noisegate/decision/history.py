@@ -221,11 +221,11 @@ def _look(state, keys, near, similarity, at_s, features, curves, counts):  # typ
     for b in range(STEPS + 1):
         p = state.histogram[everything, b] / total_all if total_all > 0 else 1.0 / (STEPS + 1)
         curves[2, b] = p
-        p_near = (curves[3, b] + 3.0 * p) / (total_near + 3.0)
+        p_near = (curves[3, b] + BACK_OFF[1] * p) / (total_near + BACK_OFF[1])
         curves[3, b] = p_near
-        p = (state.histogram[group, b] + 3.0 * p) / (total_group + 3.0)
+        p = (state.histogram[group, b] + BACK_OFF[1] * p) / (total_group + BACK_OFF[1])
         curves[1, b] = p
-        curves[0, b] = (state.histogram[own, b] + 2.0 * p) / (total_own + 2.0)
+        curves[0, b] = (state.histogram[own, b] + BACK_OFF[0] * p) / (total_own + BACK_OFF[0])
 
 
 @jit
