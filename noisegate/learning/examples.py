@@ -202,7 +202,7 @@ def _protected(settings: Settings, labels: pa.ChunkedArray) -> Bools:
 
 def _template_ids(alerts: pa.Table) -> tuple[Ids, tuple[str, ...]]:
     texts = template(
-        alert_text(alerts["name"].combine_chunks(), alerts["message"].combine_chunks())
+        alert_text(*(alerts[c].combine_chunks() for c in ("name", "message", "service")))
     )
     encoded = texts.dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int32), tuple(encoded.dictionary.to_pylist())

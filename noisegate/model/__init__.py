@@ -1,0 +1,1 @@
+"""What is learned: forecasts of durations, embeddings, neighbours; saved in a plain folder."""
