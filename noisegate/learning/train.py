@@ -24,7 +24,7 @@ from noisegate.learning.examples import Examples, load_examples
 from noisegate.learning.figures import measure, paired_gain
 from noisegate.learning.folds import Wanted, forget_old, hazard_forecasts, known_before
 from noisegate.learning.promise import BOUND, LEAST_REAL, Ledger, choose_candidate
-from noisegate.learning.report import report_html
+from noisegate.learning.report import report_html, save_picture
 from noisegate.model.champion import Champion
 from noisegate.model.durations import MODEL_VERSION, fit
 from noisegate.settings import Settings
@@ -166,7 +166,8 @@ def _judge(
                        f"loaded from its folder; one decision takes {1e3 * p99:.2f} ms (P99)"),
         )  # fmt: skip
         html = report_html(settings, examples, candidates, ablation, lived, model, figures, gates)
-        (folder / "report.html").write_text(html)
+        (folder / "report.html").write_text(html, encoding="utf-8")
+        save_picture(settings, examples, candidates, lived, figures, folder / "noise-off.svg")
         return _publish(settings, examples, model, figures, gates, folder)
 
 
@@ -271,7 +272,7 @@ def _publish(
     config = config_digest(settings)
     content = hashlib.sha256(f"{examples.data_digest}:{config}".encode())
     for path in sorted(folder.iterdir()):
-        if path.name != "report.html":
+        if path.suffix not in (".html", ".svg"):  # what is read, not what decides
             content.update(path.name.encode() + b"\0" + path.read_bytes())
     digest = content.hexdigest()[:32]
     manifest = Manifest(

@@ -238,23 +238,24 @@ class Reader:
         metrics = self._lively if self._source.match else self._lively[2:]
         if first > end:
             return {}
+        sampled = [f"count_over_time({metric}[{stretch}ms])" for metric in metrics]
         found: dict[Labels, Millis] = {}
-        for series in self.client.query_range(self._sampled(metrics, stretch), first, end, stretch):
+        for series in self.client.query_range(self._any(sampled), first, end, stretch):
             _add(found, self._server_of(_key(series["metric"])), times_of(series["values"]))
         return found
 
     def _alive(self, at: int) -> frozenset[Labels]:
         """Servers that sampled anything within the look-back before a moment."""
-        query = self._sampled(self._lively, self._server.lookback)
-        return frozenset(self._server_of(_key(s["metric"])) for s in self.client.query(query, at))
+        found = self.client.query(self._any(self._lively), at)
+        return frozenset(self._server_of(_key(series["metric"])) for series in found)
 
-    def _sampled(self, metrics: Sequence[str], span: int) -> str:
-        """Query for each server with samples of the metrics in the last `span` ms."""
+    def _any(self, selections: Sequence[str]) -> str:
+        """Query for the servers at which any of the selections is there."""
         by = ",".join(self._server.server_labels)
-        parts = [f"count by ({by}) (count_over_time({metric}[{span}ms]))" for metric in metrics]
+        counts = (f"count by ({by}) ({selection})" for selection in selections)
         return " or ".join(
-            f'label_replace({part}, "noisegate_part", "{i}", "", "")'
-            for i, part in enumerate(parts)
+            f'label_replace({count}, "noisegate_part", "{part}", "", "")'
+            for part, count in enumerate(counts)
         )
 
     def _server_of(self, labels: Labels) -> Labels:
