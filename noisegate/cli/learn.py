@@ -28,9 +28,12 @@ def retrain(
     """
     from flows.local import run_retrain
     from noisegate.alert import Origin
+    from noisegate.cli.output import progress
     from noisegate.settings import load_settings
 
-    _print_run(run_retrain(load_settings(), Origin(origin)), as_json)
+    with progress() as say:
+        result = run_retrain(load_settings(), Origin(origin), say)
+    _print_run(result, as_json)
 
 
 def tune(
@@ -40,9 +43,12 @@ def tune(
     """Choose operating points anew on the newest outcomes; no model is fitted."""
     from flows.local import run_tune
     from noisegate.alert import Origin
+    from noisegate.cli.output import progress
     from noisegate.settings import load_settings
 
-    _print_run(run_tune(load_settings(), Origin(origin)), as_json)
+    with progress() as say:
+        result = run_tune(load_settings(), Origin(origin), say)
+    _print_run(result, as_json)
 
 
 def _print_run(result: "FlowResult", as_json: bool) -> None:

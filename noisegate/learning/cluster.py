@@ -2,6 +2,8 @@
 
 import logging
 import os
+import secrets
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +34,13 @@ def cluster(settings: Settings) -> Iterator[None]:
         UnreachableError: the cluster does not answer.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if not settings.ray_address:
-        os.environ["RAY_AUTH_MODE"] = "disabled"  # it listens on loopback only
+    if settings.ray_address:
+        _knock(settings.ray_address)
+    else:
+        # It may listen on every interface: nobody but this run has the key.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # Once a process: Ray reads it once.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     if ray.is_initialized():
@@ -42,7 +49,6 @@ def cluster(settings: Settings) -> Iterator[None]:
     local = {
         "num_cpus": settings.ray_workers,
         "object_store_memory": 1 << 30,
-        "_node_ip_address": "127.0.0.1",
     }
     options: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
     try:
@@ -63,6 +69,20 @@ def cluster(settings: Settings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail soon where nobody listens: Ray itself tries for over a minute, then ends the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # such as "auto": Ray knows what it means
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UnreachableError(
+            f"Ray at {address}: {type(error).__name__}: check RAY_ADDRESS, or unset it to run "
+            "Ray locally"
+        ) from None
 
 
 def run_tasks(

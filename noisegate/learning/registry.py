@@ -208,7 +208,7 @@ class Registry:
                 None,
                 None,
                 f"{taken_off.who} rolled this model back ({taken_off.why}): "
-                f"`noisegate models promote {version.version} --override` if it is wanted after all",
+                f"`noisegate models promote {version.version} --override` if it is wanted",
             )
         return (*version.manifest.gates, never)
 

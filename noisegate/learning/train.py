@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -289,8 +288,11 @@ def _publish(
     (folder / "manifest.json").write_text(manifest_json(manifest))
     final = _models(settings) / digest
     if final.exists():
-        shutil.rmtree(final)
-    folder.replace(final)
+        # The same model, which may be in force: only what is said of it is renewed.
+        for path in folder.iterdir():
+            path.replace(final / path.name)
+    else:
+        folder.replace(final)
     return Trained(final, digest, figures, gates, final / "report.html")
 
 

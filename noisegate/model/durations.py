@@ -139,8 +139,11 @@ class Hazard:
 
     @classmethod
     def load(cls, folder: Path) -> "Hazard":
-        """Read what `save` wrote."""
-        booster = lightgbm.Booster(model_file=str(folder / "hazard.txt"))
+        """Read what `save` wrote. Raises ValueError if it is damaged."""
+        try:
+            booster = lightgbm.Booster(model_file=str(folder / "hazard.txt"))
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(str(error)) from None
         return cls(booster, np.load(folder / "hazard_columns.npy"))
 
 

@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -588,6 +589,27 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
     try:
         server.start(scheme="https", verify=False, auth=("user", "secret"))
         yield server, home / "cert.pem"
+    finally:
+        server.stop()
+
+
+def test_a_client_certificate_opens_the_door(guarded, tmp_path):
+    _, certificate = guarded
+    key = certificate.with_name("key.pem")
+    web = (
+        f"tls_server_config: {{cert_file: {certificate}, key_file: {key}, "
+        f"client_auth_type: RequireAndVerifyClientCert, client_ca_file: {certificate}}}\n"
+    )
+    context = ssl.create_default_context(cafile=certificate)
+    context.load_cert_chain(certificate, key)
+    server = Prometheus(tmp_path, "global: {scrape_interval: 1s}\n", web=web)
+    try:
+        server.start(scheme="https", verify=context)
+        url = f"https://127.0.0.1:{server.port}"
+        known = PrometheusSource(url, ca_file=certificate, cert_file=certificate, key_file=key)
+        assert rows(read_history(known, **window())) == []
+        with pytest.raises(UnreachableError):
+            read_history(PrometheusSource(url, ca_file=certificate), **window())
     finally:
         server.stop()
 

@@ -171,6 +171,30 @@ def test_episodes_of_a_live_server_are_the_true_ones(
 
 @settings(max_examples=80, deadline=None)
 @given(stretches, st.integers(0, 6), phases, chunkings)
+def test_markers_alone_show_what_ended(problem, for_slots, phase, chunks):
+    wrong = runs(problem)
+    seen = live(wrong, [True] * len(wrong), for_slots, phase=phase, scraped=0)
+    seen.scrapes.clear()
+    found = rebuild(seen, SLOT, chunks, watchdog=False)
+    assert settled(found, seen) == settled({(start, end) for start, end in seen.truth}, seen)
+
+
+@settings(max_examples=80, deadline=None)
+@given(stretches, stretches, st.integers(0, 6), phases, phases, chunkings)
+def test_scrapes_alone_never_cut_an_alert_that_outlives_a_stop(
+    problem, up, for_slots, phase, scraped, chunks
+):
+    wrong = runs(problem)
+    running = runs([*up, (True, len(wrong))])[: len(wrong)]
+    assume(all(n > BLIND for value, n in lengths(running)[1:-1] if value))
+    seen = live(wrong, running, for_slots, phase=phase, scraped=scraped)
+    found = rebuild(seen, SLOT, chunks, watchdog=False)
+    # It may take two for one (cleared and back within a few evaluations of a start), never more.
+    assert {start for start, _ in found} <= {start for start, _ in seen.truth}
+
+
+@settings(max_examples=80, deadline=None)
+@given(stretches, st.integers(0, 6), phases, chunkings)
 def test_without_markers_other_alerts_show_what_ended(problem, for_slots, phase, chunks):
     wrong = runs(problem)
     seen = live(wrong, [True] * len(wrong), for_slots, phase=phase, scraped=0)

@@ -62,6 +62,8 @@ class Synthetic:
         if query.startswith("count by"):
             names = {m["alertname"] for m, t in self._alerts(query) if self._newest(t, at)}
             return 200, {"result": [{"metric": {"alertname": n}} for n in names]}
+        if "noisegate_part" in query:
+            return 200, {"result": [{"metric": m} for m, _ in self._busy(query, [at], 300)]}
         span = float(re.search(r"\[(\d+)ms\]", query)[1]) / 1000
         if span > self.most_range_s:
             return 422, {"errorType": "execution", "error": "too many samples"}
@@ -75,23 +77,27 @@ class Synthetic:
         return 200, {"result": result}
 
     def _range(self, query: str, steps: list[float]) -> list[dict[str, Any]]:
-        if "timestamp" in query:
-            by = [n for n in re.search(r"by \((.*?)\)", query)[1].split(",") if n]
-            found: dict[tuple[str, ...], dict[float, float]] = {}
-            for metric, times in self.series:
-                newest = found.setdefault(tuple(metric.get(n, "") for n in by), {})
-                for step in steps:
-                    if at := self._newest(times, step):
-                        newest[step] = max(at, newest.get(step, 0))
+        if "count_over_time" in query:
+            span = float(re.search(r"\[(\d+)ms\]", query)[1]) / 1000
             return [
-                {"metric": dict(zip(by, key, strict=True)), "values": list(newest.items())}
-                for key, newest in found.items()
-                if newest
+                {"metric": metric, "values": [[t, "1"] for t in steps if t in busy]}
+                for metric, busy in self._busy(query, steps, span)
             ]
         shown = [
             (m, [t for t in steps if self._newest(times, t)]) for m, times in self._alerts(query)
         ]
         return [{"metric": m, "values": [[t, "1"] for t in ts]} for m, ts in shown if ts]
+
+    def _busy(
+        self, query: str, steps: list[float], span: float
+    ) -> list[tuple[dict[str, str], set[float]]]:
+        by = [name for name in re.search(r"by \((.*?)\)", query)[1].split(",") if name]
+        found: dict[tuple[str, ...], set[float]] = {}
+        for metric, times in self.series:
+            if re.search(rf"\({metric['__name__']}\W", query):
+                busy = found.setdefault(tuple(metric.get(name, "") for name in by), set())
+                busy |= {t for t in steps if self._newest(times, t) > t - span}
+        return [(dict(zip(by, key, strict=True)), busy) for key, busy in found.items() if busy]
 
     def _alerts(self, query: str) -> list[tuple[dict[str, str], list[float]]]:
         named = re.search(r',alertname=~"(.*?)"', query)

@@ -11,9 +11,10 @@ from typing import Self, TypeVar
 
 import pyarrow as pa
 
-from noisegate.adapters.prometheus.client import Client, PrometheusSource
+from noisegate.adapters.prometheus.client import Client, PrometheusSource, TooHeavyError
 from noisegate.adapters.prometheus.reader import RAW_SCHEMA, HistoryFacts, Reader
 from noisegate.adapters.prometheus.server import Window, ask
+from noisegate.errors import UnreachableError
 
 __all__ = [
     "RAW_SCHEMA",
@@ -95,6 +96,12 @@ def read_history(
         digest = source.digest(replica_labels)
         reader = Reader(client, source, selector, server, window, digest, resume)
         reader.prepare(round(chunk_s * 1000))
+    except TooHeavyError as error:
+        client.close()
+        raise UnreachableError(
+            f"Prometheus at {source.shown_url} refuses small queries, too ({error}): "
+            "raise its query limits, raise timeout_s, or narrow the import with --match"
+        ) from None
     except BaseException:
         client.close()
         raise

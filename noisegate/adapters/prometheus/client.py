@@ -72,6 +72,7 @@ class PrometheusSource:
         if inner.endswith("}"):
             inner = inner[inner.find("{") + 1 : -1]
         inner = inner.strip().rstrip(",")
+        inner = "" if inner in ("ALERTS", "GRAFANA_ALERTS") else inner
         return f'{_ALERTS},alertstate=~"firing|pending"' + (f",{inner}" if inner else "")
 
     def digest(self, replica_labels: Sequence[str]) -> str:

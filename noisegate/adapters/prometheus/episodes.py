@@ -70,6 +70,8 @@ class Episode:
     labels: Labels
     start: int
     end: int | None
+    seen: int
+    """Its last active sample."""
     outages: int = 0
     """Gaps of the server that the episode outlived."""
     edge: bool = False
@@ -189,7 +191,7 @@ class Episodes:
                 continue
             self._release(labels, run, out)
             if run.start is not None:
-                out.append(Episode(labels, run.start, None, run.outages, run.edge))
+                out.append(Episode(labels, run.start, None, run.last, run.outages, run.edge))
         self._runs.clear()
         return out
 
@@ -374,7 +376,7 @@ class Episodes:
             # Never later than the step that saw it gone: the interval may have been shorter then.
             end = min(end, run.absent)
         marked = run.absent is not None
-        out.append(Episode(labels, run.start, end, run.outages, run.edge, marked))
+        out.append(Episode(labels, run.start, end, run.last, run.outages, run.edge, marked))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ _POINTS = 10_000
 _MANY, _FEW = 400_000, 50_000
 """Samples of one chunk over which the next one is halved, under which it is doubled."""
 _LONGEST_MS = 86_400_000
-_NAMES = 100
+_NAMES = 40
 _VERSION = 1
 _remember = lru_cache(maxsize=65_536)
 
@@ -266,12 +266,13 @@ class Reader:
 
     def _emit(self, *, final: bool) -> pa.RecordBatch | None:
         if final:
-            silent = self._episodes.silent(self._end - self._settle - self._server.lookback)
-            if silent:
+            last = self._episodes.finish(self._end)
+            heard = self._end - self._settle - self._server.lookback
+            if silent := sum(e.end is None and e.seen < heard for e in last):
                 self.facts.uncertain.append(
                     f"{silent} alert series are left open: their server has not been heard of since"
                 )
-            self._uniter.add(self._episodes.finish(self._end))
+            self._uniter.add(last)
             ready = self._uniter.ready(None, {})
         else:
             ready = self._uniter.ready(self._at, self._episodes.open_starts())
