@@ -34,9 +34,9 @@ types: $(READY) ## Types
 	$(BIN)/mypy
 
 bench: $(READY) ## Tables of the main job: speed, memory
-	$(BIN)/python -m benchmarks.main_job
+	$(BIN)/python -m benchmarks.main_job $(BENCH)
 
-generate: $(READY) ## Write docs/configuration.md and the README's picture anew
+generate: $(READY) ## Write docs/configuration.md anew (the picture: python -m noisegate.cli.generate --picture)
 	$(BIN)/python -m noisegate.cli.generate
 
 $(READY): requirements.lock pyproject.toml

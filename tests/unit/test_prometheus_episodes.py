@@ -9,8 +9,8 @@ from noisegate.adapters.prometheus.episodes import (
     Episodes,
     Labels,
     Reading,
-    Uniter,
 )
+from noisegate.adapters.prometheus.replicas import Uniter
 
 A: Labels = (("alertname", "A"),)
 FAST: Labels = (("alertname", "Fast"),)

