@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic_settings import (
@@ -147,7 +147,6 @@ class Settings(BaseSettings):
         5, ge=0, description="Known outcomes below which an alert always pages."
     )
     never_hold: list[str] = Field(["critical"], description="Severities that are never held.")
-    never_mute: list[str] = Field(["critical"], description="Severities that are never muted.")
     severities: list[str] = Field(
         ["critical", "error", "high", "warning", "medium", "low", "info", "none"],
         description="Severities that are ranked. An alert with another value is never held.",
@@ -174,9 +173,6 @@ class Settings(BaseSettings):
         description="Sentence-transformers model: the bundled one, a local path or a hub name.",
     )
     seed: int = Field(7, ge=0, description="Seed of everything random.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe log line that is written."
-    )
 
     @classmethod
     def settings_customise_sources(

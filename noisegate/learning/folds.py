@@ -26,7 +26,7 @@ from noisegate.settings import Settings
 
 FIRST_FIT = 1_000
 """Alerts before the first model; until then every candidate forecasts as the rule does."""
-FIT_ALERTS = 40_000
+FIT_ALERTS = 25_000
 """Newest alerts a hazard is fitted on."""
 
 

@@ -53,7 +53,7 @@ def config_digest(settings: Settings) -> str:
     """Digest of every setting (and the version of the model) that changes what is learned."""
     ignored = {
         "home", "db_url", "alert_db_uri", "source", "mlflow_tracking_uri", "ray_address",
-        "ray_workers", "log_level", "max_bad_row_share", "identity_labels", "ignore_labels",
+        "ray_workers", "max_bad_row_share", "identity_labels", "ignore_labels",
         "replica_labels", "retrain_every_days",
     }  # fmt: skip
     chosen = settings.model_dump(mode="json", exclude=ignored)

@@ -9,7 +9,7 @@ import numpy as np
 from noisegate.decision.history import CURVES, FEATURES, STEPS, Seen, Singles
 from noisegate.decision.outcomes import Floats, Ints
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Counts up when a fitted model or its forecasts change."""
 
 COARSE = 6
@@ -22,6 +22,7 @@ _PARAMETERS = {
     "learning_rate": 0.1,
     "min_data_in_leaf": 400,
     "max_bin": 63,
+    "feature_fraction": 0.5,
     "num_threads": 1,
     "deterministic": True,
     "force_row_wise": True,
