@@ -7,7 +7,7 @@ import numpy as np
 from noisegate.errors import PolicyError
 from noisegate.settings import Settings
 
-PRICES = np.geomspace(0.05, 40.0, 80)
+PRICES = np.geomspace(0.05, 40.0, 128)
 """Prices of delay that are compared: noise alerts one would let page to spare one real alert a
 delay of T. A high price holds little."""
 

@@ -1,8 +1,8 @@
 """Policy + replayed past -> operating points: the lowest price of delay that keeps the promise.
 
 A hold changes no duration, so every price can be replayed on past alerts. The price in force is the
-lowest one whose replayed mean delay of real alerts meets the budget, and whose upper bound is at
-most BOUND times the budget. Only outcomes known at the moment of choosing count.
+lowest one whose replayed mean delay of real alerts is probably within the budget (AIM), and almost
+surely within BOUND times the budget (CONFIDENCE). Only outcomes known when choosing count.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ from noisegate.model.durations import Forecast
 BOUND = 1.1
 """The upper bound of the mean delay may exceed the budget by this factor."""
 CONFIDENCE = 0.95
+AIM = 0.8
+"""Confidence with which the mean itself is within the budget: one that met it exactly would be over
+it in half of all cases."""
 BLOCKS = 50
 """Blocks of consecutive alerts that bounds are taken over: alerts come in bursts."""
 LEAST_REAL = 30
@@ -85,23 +88,32 @@ class Ledger:
         count = self.real_before(at_us)
         return np.asarray(self.delay_sum_s[count] / np.maximum(count, 1)[:, None])
 
-    def upper_delay_s(self, at_us: Ints) -> Floats:
+    def upper_delay_s(self, at_us: Ints, confidence: float = CONFIDENCE) -> Floats:
         """Its upper bound: Student's t over the means of consecutive blocks, shape (k, p)."""
+        mean, error, degrees = self._blocks(at_us)
+        return mean + _quantiles(confidence, degrees) * error
+
+    def _blocks(self, at_us: Ints) -> tuple[Floats, Floats, Ints]:
+        """Mean over blocks and its standard error, shape (k, p), with degrees of freedom, (k,)."""
         count = self.real_before(at_us)
         blocks = np.clip(count // 2, 2, BLOCKS)
-        upper = np.empty((len(count), self.delay_sum_s.shape[1]))
+        mean = np.empty((len(count), self.delay_sum_s.shape[1]))
+        error = np.empty_like(mean)
         for row, (n, b) in enumerate(zip(count, blocks, strict=True)):
             edges = np.arange(b + 1) * n // b
             size = np.maximum(np.diff(edges), 1)[:, None]
             means = np.diff(self.delay_sum_s[edges], axis=0) / size
-            error = means.std(axis=0, ddof=1) / np.sqrt(b)
-            upper[row] = means.mean(axis=0) + stats.t.ppf(CONFIDENCE, b - 1) * error
-        return upper
+            mean[row] = means.mean(axis=0)
+            error[row] = means.std(axis=0, ddof=1) / np.sqrt(b)
+        return mean, error, blocks - 1
 
     def choose(self, at_us: Ints, budget_s: float) -> Ints:
         """Index of the price in force at each moment, -1 where there is too little evidence."""
-        mean, upper = self.mean_delay_s(at_us), self.upper_delay_s(at_us)
-        kept = (mean <= budget_s) & (upper <= BOUND * budget_s)
+        mean, error, degrees = self._blocks(at_us)
+        probably, surely = (
+            mean + _quantiles(confidence, degrees) * error for confidence in (AIM, CONFIDENCE)
+        )
+        kept = (probably <= budget_s) & (surely <= BOUND * budget_s)
         found = kept.any(axis=1) & (self.real_before(at_us) >= LEAST_REAL)
         return np.where(found, kept.argmax(axis=1), -1)
 
@@ -119,6 +131,10 @@ class Ledger:
             delay_upper_s=float(self.upper_delay_s(at)[0, price]),
             noise_off=float(self.off_sum[noise, price] / max(1, noise)),
         )
+
+
+def _quantiles(confidence: float, degrees: Ints) -> Floats:
+    return np.asarray(stats.t.ppf(confidence, degrees), dtype=np.float64)[:, None]
 
 
 def choose_candidate(
