@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -152,7 +152,8 @@ class Settings(BaseSettings):
         description="Severities that are ranked. An alert with another value is never held.",
     )
     protected_labels: dict[str, str] = Field(
-        default_factory=dict, description="Labels (name = value) whose alerts are never held."
+        default_factory=dict,
+        description="Labels (name = scrubbed value) whose alerts are never held.",
     )
     services: dict[str, ServiceSettings] = Field(
         default_factory=dict, description="What single services ask for instead."
@@ -173,6 +174,12 @@ class Settings(BaseSettings):
         description="Sentence-transformers model: the bundled one, a local path or a hub name.",
     )
     seed: int = Field(7, ge=0, description="Seed of everything random.")
+
+    @field_validator("never_hold", "severities")
+    @classmethod
+    def _lower_case(cls, values: list[str]) -> list[str]:
+        """Severities are compared in lower case: a floor must not fail on a capital letter."""
+        return [value.lower() for value in values]
 
     @classmethod
     def settings_customise_sources(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from noisegate.errors import NoisegateError
@@ -21,15 +22,19 @@ class Check:
 def run_checks(settings: Settings, *, fix: bool = False) -> list[Check]:
     """Look at everything; an error in one check does not keep the next from running."""
     checks: list[Check] = []
-    for look in (_settings, _store, _source, _snapshot, _model, _embedding, _ray, _runs):
+    looks = (
+        _settings, _store, _source, _snapshot, _model, _embedding, _ray, _runs,
+        partial(_registry, fix=fix),
+    )  # fmt: skip
+    for look in looks:
+        name = getattr(look, "__name__", "registry").strip("_")
         try:
             checks += look(settings)
         except NoisegateError as error:
-            checks.append(Check(look.__name__.strip("_"), "wrong", *_split(error)))
-    try:
-        checks += _registry(settings, fix)
-    except NoisegateError as error:
-        checks.append(Check("registry", "wrong", *_split(error)))
+            checks.append(Check(name, "wrong", *_split(error)))
+        except Exception as error:  # a check that fails is a finding, too
+            found = f"unexpected {type(error).__name__}"
+            checks.append(Check(name, "wrong", found, "run it again with --debug and report it"))
     return checks
 
 

@@ -123,17 +123,24 @@ def try_it(
     import tempfile
 
     from noisegate.cli.learn import judge_store, print_judged
-    from noisegate.cli.output import progress, shared
+    from noisegate.cli.output import check_writable, progress, shared
     from noisegate.settings import load_settings
     from noisegate.store.database import upgrade as migrate
     from noisegate.store.files import import_file
 
     if (file is None) == (not prometheus):
         raise SettingsError("try: give a FILE or --prometheus URL, one of the two")
+    check_writable("--out", out)
     configured = load_settings()
     with tempfile.TemporaryDirectory(prefix="noisegate-try-") as home, progress() as say:
         settings = configured.model_copy(
-            update={"home": Path(home), "db_url": "", "alert_db_uri": "", "mlflow_tracking_uri": ""}
+            update={
+                "home": Path(home),
+                "db_url": "",
+                "alert_db_uri": "",
+                "mlflow_tracking_uri": "",
+                "ray_address": "",
+            }
         )
         migrate(settings)
         if file is None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from noisegate.store.snapshot import SnapshotRef
 
 
+RunOrigin = Annotated[
+    Literal["live", "import", "simulated"], typer.Option(help="What the run counts as.")
+]
+
+
 def retrain(
-    origin: Annotated[str, typer.Option(help="live, import or simulated.")] = "live",
+    origin: RunOrigin = "live",
     as_json: AsJson = False,
 ) -> None:
     """Learn from the history, judge on later data, promote behind gates: one run of the flow.
@@ -37,7 +42,7 @@ def retrain(
 
 
 def tune(
-    origin: Annotated[str, typer.Option(help="live, import or simulated.")] = "live",
+    origin: RunOrigin = "live",
     as_json: AsJson = False,
 ) -> None:
     """Choose operating points anew on the newest outcomes; no model is fitted."""
@@ -98,7 +103,7 @@ class Judged:
 def judge_store(
     settings: "Settings",
     *,
-    test_fraction: float | None = None,
+    test_fraction: float,
     test_from_us: int | None = None,
     report: bool = False,
     progress: Callable[[str], None],
@@ -121,7 +126,7 @@ def judge_store(
         engine.dispose()
     examples = load_examples(settings, ref, progress=progress)
     if test_from_us is None:
-        first = first_of_fraction(len(examples), test_fraction or 0.3)
+        first = first_of_fraction(len(examples), test_fraction)
     else:
         first = int(np.searchsorted(examples.outcome.starts_us, test_from_us))
         if not 0 < first < len(examples):
@@ -130,7 +135,7 @@ def judge_store(
             )
     with cluster(settings):
         candidates = Candidates.of(settings, examples, progress)
-        path = _report(settings, ref, progress) if report else Path()
+        path = _report(settings, ref, test_fraction, progress) if report else Path()
     lived = live_through(settings, examples, candidates, first)
     rows = np.arange(first, len(examples))
     return Judged(
@@ -138,10 +143,12 @@ def judge_store(
     )
 
 
-def _report(settings: "Settings", ref: "SnapshotRef", progress: Callable[[str], None]) -> Path:
+def _report(
+    settings: "Settings", ref: "SnapshotRef", fraction: float, progress: Callable[[str], None]
+) -> Path:
     from noisegate.learning.train import train
 
-    return train(settings, ref, None, progress).report
+    return train(settings, ref, None, progress, fraction).report
 
 
 def backtest(
@@ -171,10 +178,12 @@ def backtest(
     nothing is known early. Hold margin and route delay count as 0 and the longest hold is T, unless
     they are set. Changes nothing but the snapshot and the cache of forecasts.
     """
-    from noisegate.cli.output import progress
+    from noisegate.cli.output import check_writable, progress
     from noisegate.learning.backtest import alerts_table, decisions_table, write_csv
     from noisegate.settings import load_settings
 
+    check_writable("--decisions", decisions)
+    check_writable("--alerts", alerts)
     options: dict[str, object] = {}
     if transient is not None:
         options["transient_s"] = transient
@@ -236,8 +245,10 @@ def report(
     import shutil
 
     from noisegate.cli.models import registry
+    from noisegate.cli.output import check_writable
     from noisegate.settings import load_settings
 
+    check_writable("--out", out)
     with registry(load_settings()) as found:
         path = found.folder(found.show(version)) / "report.html"
     if out is not None:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from noisegate.errors import SettingsError
 
 if TYPE_CHECKING:
     from noisegate.cli.checks import Check
@@ -68,6 +71,16 @@ def shared(say: Callable[[str], None], what: str) -> Callable[[float], None]:
             shown = step
 
     return share
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Refuse an output path before the work, not after it.
+
+    Raises:
+        SettingsError: its folder does not exist, or it is a folder itself.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise SettingsError(f"{option} {path}: give a file in a folder that exists")
 
 
 def print_json(value: Any) -> None:

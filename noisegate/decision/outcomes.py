@@ -32,6 +32,8 @@ class Outcomes:
         real: everything else but censored, shape (n,).
         verdict_us: when a person's verdict became known; NEVER without, shape (n,).
         wanted: that verdict says real although it cleared by itself within T, shape (n,).
+        noise_then: noise as it stood at known_us: a later verdict does not count, shape (n,).
+        real_then: real as it stood at known_us, shape (n,).
     """
 
     starts_us: Ints
@@ -43,6 +45,8 @@ class Outcomes:
     real: Bools
     verdict_us: Ints
     wanted: Bools
+    noise_then: Bools
+    real_then: Bools
 
     def __len__(self) -> int:
         return len(self.starts_us)
@@ -85,6 +89,8 @@ def outcomes(alerts: pa.Table, transient_s: npt.ArrayLike, now_us: int) -> Outco
     says_noise = judged & np.asarray(verdict.to_numpy() == "noise", dtype=np.bool_)
     says_real = judged & np.asarray(verdict.to_numpy() == "real", dtype=np.bool_)
     noise = (says_noise | (transient & ~says_real)) & ~censored
+    early = given <= known
+    noise_then = ((says_noise & early) | (transient & ~(says_real & early))) & ~censored
     return Outcomes(
         starts_us=starts,
         clear_s=clear_s,
@@ -95,4 +101,6 @@ def outcomes(alerts: pa.Table, transient_s: npt.ArrayLike, now_us: int) -> Outco
         real=~noise & ~censored,
         verdict_us=np.where(says_noise | says_real, given, NEVER),
         wanted=says_real & transient,
+        noise_then=noise_then,
+        real_then=~noise_then & ~censored,
     )

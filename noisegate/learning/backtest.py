@@ -160,8 +160,8 @@ def first_of_fraction(n: int, fraction: float) -> int:
     Raises:
         InputError: the fraction is not between 0 and 1, or leaves nothing on one side.
     """
-    first = n - round(n * fraction)
-    if not 0 < fraction < 1 or not 0 < first < n:
+    first = n - round(n * fraction) if 0 < fraction < 1 else n
+    if not 0 < first < n:
         raise InputError(
             f"--test-fraction is {fraction:g} of {n} alerts: give a share between 0 and 1 that "
             "leaves alerts to learn from and alerts to test on, such as 0.3"

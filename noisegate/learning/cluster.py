@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,10 +109,11 @@ def run_tasks(
         # A killed worker costs a retry, not the run.
         remote = ray.remote(num_cpus=1, max_retries=2)(_call)
         waiting = [remote.remote(task.function, task.arguments, *handles) for task in tasks]
-        order = list(waiting)
+        order, until = list(waiting), time.monotonic() + TASK_TIMEOUT_S
         try:
             while waiting:
-                done, waiting = ray.wait(waiting, num_returns=1, timeout=TASK_TIMEOUT_S)
+                left = max(0.0, until - time.monotonic())
+                done, waiting = ray.wait(waiting, num_returns=1, timeout=left)
                 if not done:
                     raise UnreachableError(
                         f"Ray: {what}: {len(waiting)} of {len(order)} tasks were not done in "
@@ -119,6 +121,11 @@ def run_tasks(
                     )
                 say(f"{what}: {len(order) - len(waiting)} of {len(order)}")
             return list(ray.get(order, timeout=TASK_TIMEOUT_S))
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+            raise UnreachableError(
+                f"Ray: {what}: {type(error).__name__}: give Ray more memory, or learn from fewer "
+                "alerts (NOISEGATE_TRAIN_ALERTS)"
+            ) from None
         finally:
             for handle in waiting:
                 ray.cancel(handle, force=True)

@@ -1,12 +1,12 @@
 """From a snapshot to what is learned from: outcomes, keys, what was known when each fired."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -141,7 +141,7 @@ def load_examples(
         )
     last_us = max(
         pc.max(alerts[c]).cast(pa.int64()).as_py() or 0
-        for c in ("starts_at", "ends_at", "acked_at")
+        for c in ("starts_at", "ends_at", "acked_at", "verdict_at")
     )
     transient_s, max_hold_s = _limits(settings, alerts["service"])
     outcome = outcomes(alerts, transient_s, last_us + 1 if now_us is None else now_us)
@@ -195,7 +195,7 @@ def _protected(settings: Settings, labels: pa.ChunkedArray) -> Bools:
     mark = np.zeros(len(labels), dtype=np.bool_)
     for name, value in settings.protected_labels.items():
         # Labels are stored as JSON with sorted keys and no spaces, so a pair is a fixed string.
-        pair = f"{json.dumps(name)}:{json.dumps(value)}"
+        pair = f"{orjson.dumps(name).decode()}:{orjson.dumps(value).decode()}"
         mark |= pc.match_substring(labels.fill_null(""), pair).to_numpy()
     return mark
 

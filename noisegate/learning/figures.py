@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisegate.decision.outcomes import Floats, Ints, Outcomes
+from noisegate.errors import InputError
 from noisegate.learning.card import Figure
 from noisegate.learning.promise import BLOCKS, kept_off
 
@@ -71,8 +72,16 @@ def measure(
         hold_s: seconds each was held, shape (k,).
         seed: of the bootstrap.
         upper: quantile of the upper end; the lower end is 1 - upper.
+
+    Raises:
+        InputError: no outcome of these alerts is known yet.
     """
     known = ~outcome.censored[rows]
+    if not known.any():
+        raise InputError(
+            f"none of the {len(rows)} judged alerts has cleared or outlived T: nothing to judge "
+            "on; import a longer history"
+        )
     sums = Sums.of(outcome, rows[known], hold_s[known])
     drawn = sums.figures(resampled(len(sums.alerts), seed))
     return {

@@ -26,6 +26,8 @@ from noisegate.settings import Settings
 
 FIRST_FIT = 1_000
 """Alerts before the first model; until then every candidate forecasts as the rule does."""
+LEAST_FIT = 500
+"""Known outcomes below which no hazard is fitted: the rule forecasts."""
 FIT_ALERTS = 25_000
 """Newest alerts a hazard is fitted on."""
 
@@ -94,7 +96,8 @@ def hazard_forecasts(
     todo: list[tuple[int, Fold, Path]] = []
     for index, one in enumerate(wanted):
         for fold in plan_folds(len(examples)):
-            if fold.stop <= one.first:
+            known = known_before(examples, fold.start)
+            if fold.stop <= one.first or len(known) < LEAST_FIT:
                 continue
             path = folder / f"{_key(examples, fold, settings.seed, one.text)}.npy"
             kept = _load(path, fold)

@@ -66,8 +66,9 @@ class Ledger:
         outcome = examples.outcome
         chosen = ~outcome.censored if rows is None else rows & ~outcome.censored
         ordered = np.argsort(outcome.known_us, kind="stable")
-        real = ordered[(chosen & outcome.real)[ordered]]
-        noise = ordered[(chosen & outcome.noise)[ordered]]
+        # As it stood then: a verdict given days later must not price what was decided before.
+        real = ordered[(chosen & outcome.real_then)[ordered]]
+        noise = ordered[(chosen & outcome.noise_then)[ordered]]
         delay = seconds(steps[real], examples.transient_s[real, None])
         hold = seconds(steps[noise], examples.transient_s[noise, None])
         off = kept_off(hold, outcome.clear_s[noise, None])
@@ -147,7 +148,9 @@ def choose_candidate(
     """
     outcome = examples.outcome
     known = (outcome.known_us < at_us) & ~outcome.censored
-    real, noise = np.flatnonzero(known & outcome.real), np.flatnonzero(known & outcome.noise)
+    real, noise = (
+        np.flatnonzero(known & label) for label in (outcome.real_then, outcome.noise_then)
+    )
     if len(real) < LEAST_REAL or len(noise) < BLOCKS:
         return CANDIDATES[0]
     off = {

@@ -88,6 +88,41 @@ def test_what_was_known_of_an_alert_does_not_depend_on_the_future(
         np.testing.assert_array_equal(whole[: kept.sum()], part)
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    stream=STREAMS,
+    verdicts=st.lists(
+        st.tuples(st.sampled_from(["noise", "real", None]), st.integers(0, 5_000)),
+        min_size=60,
+        max_size=60,
+    ),
+    data=st.data(),
+)
+def test_what_prices_are_chosen_on_does_not_depend_on_verdicts_to_come(
+    stream: list[tuple[int, int, int]],
+    verdicts: list[tuple[str | None, int]],
+    data: st.DataObject,
+) -> None:
+    _, gaps, lasts = (np.array(column) for column in zip(*stream, strict=True))
+    starts = np.cumsum(gaps)
+    n = len(starts)
+    given_at = [int(s + lag) * MICROS for s, (_, lag) in zip(starts, verdicts, strict=False)]
+    judged = (
+        table(starts, lasts)
+        .set_column(3, "verdict", pa.array([v for v, _ in verdicts[:n]], pa.string()))
+        .set_column(4, "verdict_at", pa.array(given_at).cast(TIME))
+    )
+    cut_us = data.draw(st.integers(0, int(starts[-1]) + 6_000), label="cut") * MICROS
+    whole = outcomes(judged, T, int(starts[-1] + 10_000) * MICROS)
+    early = outcomes(judged, T, cut_us)
+    for one, other in ((whole, early), (early, whole)):
+        known = one.known_us < cut_us
+        for name in ("known_us", "noise_then", "real_then"):
+            np.testing.assert_array_equal(
+                getattr(one, name)[known], getattr(other, name)[known], err_msg=name
+            )
+
+
 def test_the_stream_read_in_two_goes_gives_the_same_bits() -> None:
     rng = np.random.default_rng(1)
     starts = np.cumsum(rng.integers(0, 200, 500))

@@ -104,6 +104,8 @@ def test_one_verdict_counts_from_the_moment_it_was_given() -> None:
         real=np.full(4, False),
         verdict_us=np.array([150, NEVER, NEVER, NEVER]),
         wanted=np.array([True, False, False, False]),
+        noise_then=np.full(4, True),
+        real_then=np.full(4, False),
     )
     assert wanted_by_people(np.array([1, 1, 1, 2]), outcome).tolist() == [False, False, True, False]
 
@@ -116,3 +118,18 @@ def test_a_hold_that_may_outlast_t_is_refused() -> None:
 def test_the_longest_hold_is_t_less_margin_and_route_delay() -> None:
     policy = policy_for(Settings(transient_s=300, hold_margin_s=5, route_delay_s=30))
     assert policy.max_hold_s == 265
+
+
+def test_a_severity_floor_does_not_fail_on_a_capital_letter() -> None:
+    chosen = Settings(never_hold=["Critical"])
+    none = np.zeros(2, dtype=bool)
+    index = floors(
+        ["critical", "CRITICAL"],
+        none,
+        none,
+        np.full((2, 3), 9),
+        5,
+        chosen.never_hold,
+        chosen.severities,
+    )
+    assert index.tolist() == [0, 0]

@@ -75,3 +75,11 @@ def test_what_lies_after_the_end_of_the_history_is_not_known() -> None:
 
 def test_what_a_person_cut_short_has_no_clear() -> None:
     assert np.isinf(outcomes(alerts(ends=20, acked=10), T, NEVER - 1).clear_s[0])
+
+
+def test_a_late_verdict_changes_the_label_but_not_the_one_of_the_time() -> None:
+    late = outcomes(alerts(ends=20, verdict="real", given=90), T, NEVER - 1)
+    assert late.real[0]
+    assert late.noise_then[0]
+    early = outcomes(alerts(ends=20, verdict="real", given=15), T, NEVER - 1)
+    assert early.real_then[0]

@@ -37,6 +37,8 @@ def history(n: int = 2_000, seed: int = 2) -> Examples:
         real=~noise,
         verdict_us=np.full(n, np.iinfo(np.int64).max),
         wanted=np.zeros(n, bool),
+        noise_then=noise,
+        real_then=~noise,
     )
     nothing = np.zeros((n, 5), np.int32)
     return Examples(
