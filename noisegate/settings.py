@@ -38,7 +38,10 @@ class ServiceSettings(BaseModel, extra="forbid", frozen=True):
 
     transient_s: Seconds | None = Field(None, description="T of this service, seconds.")
     delay_budget_s: float | None = Field(
-        None, ge=0, description="Mean delay of this service's real alerts, seconds: a ceiling."
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Mean delay of this service's real alerts, seconds: a ceiling.",
     )
     max_hold_s: Seconds | None = Field(None, description="Longest hold for this service, seconds.")
 
@@ -59,6 +62,7 @@ class SourceSettings(BaseModel, extra="forbid", frozen=True):
     reread_days: float = Field(
         30.0,
         ge=0,
+        le=36_500,
         description="Without updated_at: how far back rows are read again for late changes.",
     )
 
@@ -136,11 +140,15 @@ class Settings(BaseSettings):
         None, description="Longest hold, seconds. Default: T less hold margin and route delay."
     )
     hold_margin_s: float = Field(
-        5.0, ge=0, description="Slack between the end of the longest hold and T, seconds."
+        5.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Slack between the end of the longest hold and T, seconds.",
     )
     route_delay_s: float = Field(
         0.0,
         ge=0,
+        allow_inf_nan=False,
         description="Alertmanager's own delay after a silence ends (group_interval), seconds.",
     )
     min_outcomes: int = Field(
@@ -164,16 +172,16 @@ class Settings(BaseSettings):
         100_000, ge=1_000, description="Newest alerts a model is fitted on: memory stays flat."
     )
     tune_every_hours: float = Field(
-        24.0, gt=0, description="How often operating points are chosen anew, hours."
+        24.0, gt=0, le=8_760, description="How often operating points are chosen anew, hours."
     )
     retrain_every_days: float = Field(
-        7.0, gt=0, description="How often models are fitted anew, days."
+        7.0, gt=0, le=365, description="How often models are fitted anew, days."
     )
     embedding_model: str = Field(
         "all-MiniLM-L6-v2",
         description="Sentence-transformers model: the bundled one, a local path or a hub name.",
     )
-    seed: int = Field(7, ge=0, description="Seed of everything random.")
+    seed: int = Field(7, ge=0, lt=2**31, description="Seed of everything random.")
 
     @field_validator("never_hold", "severities")
     @classmethod
@@ -212,6 +220,8 @@ def load_settings(**overrides: object) -> Settings:
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        raise SettingsError("settings: noisegate.toml is not UTF-8: save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings: noisegate.toml is no TOML: {error}") from None
     except UnreadableSettingError as error:

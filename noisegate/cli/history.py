@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from noisegate.store.ingest import ImportReport
 
 Url = Annotated[str, typer.Option("--prometheus", help="Read a Prometheus-compatible server.")]
-Days = Annotated[float, typer.Option(help="How many days back (with --prometheus).", min=0.01)]
+Days = Annotated[
+    float, typer.Option(help="How many days back (with --prometheus).", min=0.01, max=3_650)
+]
 Match = Annotated[str, typer.Option(help="Only alerts with these labels, such as 'team=\"db\"'.")]
 TokenFile = Annotated[Path | None, typer.Option(help="File with a bearer token.")]
 CaFile = Annotated[Path | None, typer.Option(help="Trust these authorities (PEM).")]
@@ -66,13 +68,14 @@ def import_alerts(
     scrubbed before anything is written. Importing again adds nothing; a later export completes
     alerts that were still open.
     """
-    from noisegate.cli.output import counted, print_import, progress, shared
+    from noisegate.cli.output import check_writable, counted, print_import, progress, shared
     from noisegate.settings import load_settings
     from noisegate.store.files import import_file
     from noisegate.store.mapping import load_map
 
     if (file is None) == (not prometheus):
         raise SettingsError("import: give a FILE or --prometheus URL, one of the two")
+    check_writable("--rejects", rejects, file, map_file)
     settings = load_settings()
     with progress() as say:
         if file is None:
@@ -124,13 +127,15 @@ def try_it(
 
     from noisegate.cli.learn import judge_store, print_judged
     from noisegate.cli.output import check_writable, progress, shared
+    from noisegate.learning.backtest import check_fraction
     from noisegate.settings import load_settings
     from noisegate.store.database import upgrade as migrate
     from noisegate.store.files import import_file
 
     if (file is None) == (not prometheus):
         raise SettingsError("try: give a FILE or --prometheus URL, one of the two")
-    check_writable("--out", out)
+    check_writable("--out", out, file)
+    check_fraction(test_fraction)
     configured = load_settings()
     with tempfile.TemporaryDirectory(prefix="noisegate-try-") as home, progress() as say:
         settings = configured.model_copy(
@@ -142,6 +147,10 @@ def try_it(
                 "ray_address": "",
             }
         )
+        # The exported embedding model is the same everywhere, and costs twenty seconds.
+        for export in (configured.home / "embedding").glob("*/"):
+            (settings.home / "embedding").mkdir(exist_ok=True)
+            (settings.home / "embedding" / export.name).symlink_to(export.resolve())
         migrate(settings)
         if file is None:
             server = _source(

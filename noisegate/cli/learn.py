@@ -1,6 +1,6 @@
 """Commands that learn and judge: retrain, tune, backtest, report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -179,11 +179,18 @@ def backtest(
     they are set. Changes nothing but the snapshot and the cache of forecasts.
     """
     from noisegate.cli.output import check_writable, progress
-    from noisegate.learning.backtest import alerts_table, decisions_table, write_csv
+    from noisegate.learning.backtest import (
+        alerts_table,
+        check_fraction,
+        decisions_table,
+        write_csv,
+    )
     from noisegate.settings import load_settings
 
     check_writable("--decisions", decisions)
-    check_writable("--alerts", alerts)
+    check_writable("--alerts", alerts, decisions)
+    check_fraction(test_fraction)
+    from_us = None if test_from is None else _micros(test_from)
     options: dict[str, object] = {}
     if transient is not None:
         options["transient_s"] = transient
@@ -196,7 +203,7 @@ def backtest(
         judged = judge_store(
             settings,
             test_fraction=test_fraction,
-            test_from_us=None if test_from is None else _micros(test_from),
+            test_from_us=from_us,
             progress=say,
         )
     if decisions is not None:
@@ -216,11 +223,31 @@ def print_judged(judged: Judged, as_json: bool, **more: Any) -> None:
         return
     typer.echo(f"{count:,} of {len(judged.examples):,} alerts judged, the newest")
     typer.echo(figures_line(judged.figures))
+    for line in _why_nothing(judged):
+        typer.echo(line)
     for name in ("noise_off", "delay_s"):
         figure = judged.figures[name]
         typer.echo(f"  {name} 95 % interval {figure.lo:.3f} to {figure.hi:.3f}")
     for name, value in more.items():
         typer.echo(f"{name}: {value}")
+
+
+def _why_nothing(judged: Judged) -> Iterator[str]:
+    """What keeps a history from being learned from, in words."""
+    from noisegate.learning.promise import LEAST_REAL
+
+    outcome = judged.examples.outcome
+    real, noise = int(outcome.real.sum()), int(outcome.noise.sum())
+    endless = sum(end is None for end in judged.examples.alerts["ends_at"].to_pylist())
+    if endless > 0.5 * len(outcome):
+        yield f"{endless:,} of {len(outcome):,} alerts have no end: map the column ends_at"
+    if min(real, noise) < LEAST_REAL:
+        yield (
+            f"{real:,} real and {noise:,} noise alerts are known, {LEAST_REAL} of each are needed: "
+            "everything pages"
+        )
+    elif (judged.lived.price < 0).all():
+        yield "no price of delay keeps the promise on the past: everything pages"
 
 
 def _micros(text: str) -> int:

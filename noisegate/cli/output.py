@@ -73,12 +73,15 @@ def shared(say: Callable[[str], None], what: str) -> Callable[[float], None]:
     return share
 
 
-def check_writable(option: str, path: Path | None) -> None:
+def check_writable(option: str, path: Path | None, *others: Path | None) -> None:
     """Refuse an output path before the work, not after it.
 
     Raises:
-        SettingsError: its folder does not exist, or it is a folder itself.
+        SettingsError: its folder does not exist, it is a folder itself, or it is one of `others`.
     """
+    for other in others:
+        if path is not None and other is not None and path.resolve() == other.resolve():
+            raise SettingsError(f"{option} {path}: that file is used otherwise: name another one")
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise SettingsError(f"{option} {path}: give a file in a folder that exists")
 

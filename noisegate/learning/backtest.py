@@ -154,17 +154,30 @@ def _ceilings(
     return np.asarray(price, dtype=np.int64)
 
 
+def check_fraction(fraction: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        InputError: it is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise InputError(
+            f"--test-fraction is {fraction:g}: give a share between 0 and 1, such as 0.3"
+        )
+
+
 def first_of_fraction(n: int, fraction: float) -> int:
     """Index of the first alert of the last `fraction` of n alerts in order of start.
 
     Raises:
         InputError: the fraction is not between 0 and 1, or leaves nothing on one side.
     """
-    first = n - round(n * fraction) if 0 < fraction < 1 else n
+    check_fraction(fraction)
+    first = n - round(n * fraction)
     if not 0 < first < n:
         raise InputError(
-            f"--test-fraction is {fraction:g} of {n} alerts: give a share between 0 and 1 that "
-            "leaves alerts to learn from and alerts to test on, such as 0.3"
+            f"--test-fraction is {fraction:g}, of {n:,} alerts: that leaves none to learn from or "
+            "none to test on; import a longer history"
         )
     return first
 

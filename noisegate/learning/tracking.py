@@ -1,16 +1,19 @@
 """The way to MLflow: its address, a client that fails soon, its errors as ours."""
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
+from mlflow.exceptions import InvalidUrlException
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from requests.exceptions import RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from noisegate.errors import UnreachableError
+from noisegate.errors import SettingsError, UnreachableError
 from noisegate.settings import Settings
 from noisegate.store.database import connect_url
 
@@ -41,7 +44,27 @@ def connect(uri: str) -> MlflowClient:
             engine.connect().close()
         finally:
             engine.dispose()
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        with _alone(uri):
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
+            return client
+    except (UnsupportedModelRegistryStoreURIException, InvalidUrlException) as error:
+        raise SettingsError(
+            f"{_SETTING} = {_shown(uri)} is no MLflow: write sqlite:///FILE, a database URL or "
+            "http://HOST:PORT"
+        ) from error
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Two processes that make a SQLite file's tables at once would trip over each other."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with Path(uri.removeprefix("sqlite:///") + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def experiment(client: MlflowClient, name: str, artifacts: Path) -> str:

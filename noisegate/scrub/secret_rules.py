@@ -184,7 +184,7 @@ SECRET_RULES = (
         Copy.TEXT,
         ("-----BEGIN ",),
         r"(?P<x>-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:(?!-----END )(?:[^\"\\\0]|\\[^\"\0]))*+(?:-----END [A-Z0-9 ]{0,60}-----)?)",
+        r"(?:(?!-----END )(?:[^\"\\\0]|\\[^\"\0]))*(?:-----END [A-Z0-9 ]{0,60}-----)?)",
         examples=(
             "k: ⟦-----BEGIN RSA PRIV" + "ATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----⟧ ok",
             "cut ⟦-----BEGIN PRIV" + "ATE KEY-----\nMIIEv⟧",
@@ -346,7 +346,7 @@ SECRET_RULES = (
         ("pass", "ken", "cret", "key"),
         r"""(?i:--(?:[\w-]{0,20}-)?(?:pass(?:word|wd|phrase)?|token|secret"""
         r"""|(?:api|access|secret)-?key)[ ])"""
-        rf"""["']?(?P<x>(?!-){BARE}++)""",
+        rf"""["']?(?P<x>(?!-){BARE}+)""",
         head=r"[\w-]{0,28}--",
         check=_check_password_word,
         examples=("login --password ⟦hunter2⟧ -u x", "--auth-token '⟦a1b2c3⟧'"),
@@ -361,7 +361,7 @@ SECRET_RULES = (
         r"""|redis-cli[ ][^\n\0|;]{0,80}?(?<=[ ])-a[ ]"""
         r"""|sshpass[ ]-p[ ]?["']?|curl[ ][^\n\0|;]{0,160}?(?<=[ ])(?:-u|--user)[ ]["']?"""
         r"""|ldap\w{2,8}[ ][^\n\0|;]{0,160}?(?<=[ ])-w[ ]["']?))"""
-        rf"""(?P<x>(?!-){BARE}{{1,256}}+)""",
+        rf"""(?P<x>(?!-){BARE}{{1,256}})""",
         check=_check_password_word,
         examples=("mysql -u root -p⟦S3cret!⟧ -h db", "curl -s -u ⟦admin:hunter2⟧ https://x"),
         counter_examples=("mysql -p -h db", "mysql: too many connections", "curl -s https://x"),

@@ -31,20 +31,22 @@ BARE = _SIGNS["x6"]
 _SIGHT = 256
 
 
+# Not possessive: up to Python 3.11.4 a possessive group that holds a choice matches too much. No
+# sign can be read in two ways and nothing follows that could give one back, so this is linear, too.
 def _value(sight: int) -> str:
     """A value's first `sight` signs: between quotes (the second may be cut off), or bare."""
     quoted = [
-        rf"{quote}(?P<{group}>(?:{_SIGNS[group]}){{1,{sight - 1}}}+(?={quote}|\0|\Z)"
+        rf"{quote}(?P<{group}>(?:{_SIGNS[group]}){{1,{sight - 1}}}(?={quote}|\0|\Z)"
         rf"|(?:{_SIGNS[group]}){{{sight}}})"
         for group, quote in _QUOTES.items()
     ]
-    return rf"(?:{'|'.join(quoted)}|(?:\\?[\"'`])?(?P<x6>{BARE}{{1,{sight}}}+))"
+    return rf"(?:{'|'.join(quoted)}|(?:\\?[\"'`])?(?P<x6>{BARE}{{1,{sight}}}))"
 
 
 VALUE = _value(_SIGHT)
 """A quoted value or a bare one up to a blank or a separator; see `to_its_end`."""
 SHORT_VALUE = _value(96)
-_REST = {group: re.compile(f"(?:{signs})*+") for group, signs in _SIGNS.items()}
+_REST = {group: re.compile(f"(?:{signs})*") for group, signs in _SIGNS.items()}
 
 _PLACEHOLDER = re.compile(
     r"(?:<[^<>]{0,64}>)+|\$\{[\w.:-]{0,64}\}?|\$(?:[A-Za-z_]{1,64}|\d)?|\$\([^)]{0,64}\)?|\{\{.{0,80}"
