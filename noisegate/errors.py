@@ -7,6 +7,10 @@ class NoisegateError(Exception):
     exit_code = 1
 
 
+class UnforeseenError(RuntimeError):
+    """Stands for an error that nobody foresaw and that might quote an alert: names its class."""
+
+
 class SettingsError(NoisegateError):
     """A setting or a command-line option is wrong or contradicts another."""
 

@@ -1,6 +1,7 @@
 """Our own database: opening, migrating, and numbers in commit order."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import (
     URL,
     Connection,
@@ -29,6 +31,9 @@ from noisegate.store.tables import SequenceRow
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another one on SQLite: a large import writes for seconds."""
+
+_SECRET_KEY = re.compile("pass|pwd|secret|token|credential|key|odbc_connect", re.IGNORECASE)
+"""Keys of a URL's query whose values are never shown; an odbc_connect holds a PWD."""
 
 _UPGRADE_LOCK = 0x6E6F6973  # "nois": two upgrades of one PostgreSQL database take turns.
 
@@ -51,17 +56,33 @@ def connect_url(url: str, setting: str) -> URL:
     return parsed
 
 
+def shown_url(url: URL) -> str:
+    """A URL to show or to write down: no password, neither before the host nor in the query."""
+    hidden = {key: "***" for key in url.query if _SECRET_KEY.search(key)}
+    shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
+    return shown.replace("%2A%2A%2A", "***")
+
+
 def unreachable(setting: str, url: URL, error: Exception) -> UnreachableError:
     """Say which setting's database does not answer, with the password hidden."""
     reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    reason = reason.partition(" with text ")[0]  # SQLite quotes what is not UTF-8
     if isinstance(error, DataError):
         reason = "a value in it is not of the kind that the query asks for"  # it would be quoted
-    if url.password:
-        reason = reason.replace(str(url.password), "***")
-    shown = url.render_as_string(hide_password=True)
+    for secret in _secrets(url):
+        reason = reason.replace(secret, "***")
     return UnreachableError(
-        f"{setting} = {shown} does not answer ({reason}): start that database or mend the setting"
+        f"{setting} = {shown_url(url)} does not answer ({reason}): "
+        "start that database or mend the setting"
     )
+
+
+def _secrets(url: URL) -> list[str]:
+    found = [str(url.password)] if url.password else []
+    for key, value in url.query.items():
+        if _SECRET_KEY.search(key):
+            found += [value] if isinstance(value, str) else value
+    return [secret for secret in found if secret]
 
 
 def open_store(settings: Settings) -> Engine:
@@ -100,10 +121,12 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
 
     Raises:
         SettingsError, UnreachableError: as `open_store`.
+        MissingError: a newer noisegate has migrated it.
     """
     url = connect_url(settings.database_url, "NOISEGATE_DB_URL")
     engine = _engine(settings, url)
     config = _config()
+    before: str | None = None
     try:
         with writing(engine) as connection:
             if engine.dialect.name == "postgresql":
@@ -114,6 +137,11 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
             after = MigrationContext.configure(connection).get_current_revision()
     except SQLAlchemyError as error:
         raise unreachable("NOISEGATE_DB_URL", url, error) from None
+    except CommandError:
+        raise MissingError(
+            f"the database is at schema {before}, which this noisegate does not know: "
+            "install the newer noisegate that made it, or restore a backup"
+        ) from None
     finally:
         engine.dispose()
     assert after is not None
@@ -172,10 +200,20 @@ def _engine(settings: Settings, url: URL) -> Engine:
         raise SettingsError(f"NOISEGATE_DB_URL: {error}") from None
     if backend == "sqlite":
         if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            _make_folder_of(Path(url.database))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_folder_of(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"NOISEGATE_DB_URL: {path.parent} cannot be created ({error.strerror}): "
+            "choose another folder"
+        ) from None
 
 
 def make_home(settings: Settings) -> Path:

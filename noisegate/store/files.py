@@ -4,9 +4,10 @@ import csv
 import gzip
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -171,10 +172,10 @@ def read_file(path: Path, plan: Callable[[Sequence[str]], ColumnMap]) -> Iterato
         raise SettingsError(f"{path.name}: the ending must be one of {', '.join(readers)} (or .gz)")
     try:
         yield from readers[kind[0]](path, packed, plan)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "broken"
         raise InputError(f"{path} cannot be read ({reason}): give a whole {kind[0]} file") from None
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, csv.Error):
         # Arrow's own message may quote a row.
         raise InputError(
             f"{path} is no {kind[0]} file, or has a row over {BLOCK_BYTES >> 20} MB: look at it"
@@ -297,8 +298,24 @@ def _rejects_file(path: Path | None) -> Iterator[Callable[[Iterable[Rejected]], 
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
-        raise SettingsError(f"--rejects {path} cannot be written ({error.strerror})") from None
+        raise _unwritable(path, error) from None
     with os.fdopen(handle, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "field", "reason", "detail"])
-        yield lambda found: writer.writerows((r.row, r.field, r.reason, r.detail) for r in found)
+
+        def write(rows: Iterable[tuple[object, ...]]) -> None:
+            try:
+                writer.writerows(rows)
+                file.flush()  # a full disk shows here, not when the file is closed
+            except OSError as error:
+                with suppress(OSError):
+                    file.close()
+                raise _unwritable(path, error) from None
+
+        write([("row", "field", "reason", "detail")])
+        yield lambda found: write((r.row, r.field, r.reason, r.detail) for r in found)
+
+
+def _unwritable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"--rejects {path} cannot be written ({error.strerror}): choose another file"
+    )

@@ -43,7 +43,7 @@ class Identity:
         """Read the key, or create it on first use.
 
         Raises:
-            SettingsError: the key file is broken, or readable by others.
+            SettingsError: the key file is broken, readable by others, or cannot be created.
         """
         key, key_id = _load_or_create(make_home(settings) / KEY_FILE)
         return cls(
@@ -126,9 +126,15 @@ def _canonical(labels: Labels) -> str:
 
 
 def _load_or_create(path: Path) -> tuple[bytes, str]:
-    if not path.exists():
-        _create(path)
-    mode = path.stat().st_mode & 0o777
+    try:
+        if not path.exists():
+            _create(path)
+        mode = path.stat().st_mode & 0o777
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be created or read ({error.strerror}): let this user write there, "
+            "or choose another NOISEGATE_HOME"
+        ) from None
     if mode & 0o077:
         raise SettingsError(f"{path} is readable by others (mode {mode:o}): chmod 600 it")
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from sqlalchemy import (
@@ -25,19 +26,20 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     func,
     literal,
     or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.scrub import VERSION, Scrubber
 from noisegate.store.database import take_numbers, unreachable
 from noisegate.store.identity import Identity
 from noisegate.store.prepare import COLUMNS, LABEL, Occurrences, Prepared, Rejected, prepare
+from noisegate.store.runs import store_errors
 from noisegate.store.tables import AlertRow, Base, VerdictRow
 
 __all__ = [
@@ -65,6 +67,7 @@ _STAGED = Table(
     *(Column(f.name, BigInteger if pa.types.is_timestamp(f.type) else Text) for f in ALERT_SCHEMA),
     prefixes=["TEMPORARY"],
 )
+_TEXTS = ("service", "name", "severity", "message", "labels")
 _MERGED = [c.name for c in _STAGED.c if c.name in _ALERT.c and c.name not in ("alert_id", "origin")]
 
 
@@ -131,10 +134,8 @@ def store_alerts(
     Raises:
         UnreachableError: the database stopped answering, is locked for too long, or full.
     """
-    try:
+    with store_errors(engine):
         return _store(engine, batches, scrubber_version, progress)
-    except (OperationalError, InterfaceError) as error:
-        raise unreachable("NOISEGATE_DB_URL", engine.url, error) from None
 
 
 def store_raw(
@@ -241,11 +242,14 @@ def _copy_postgresql(connection: Connection, batch: pa.RecordBatch) -> None:
     pacsv.write_csv(batch, buffer, pacsv.WriteOptions(include_header=False))
     driver: Any = connection.connection.driver_connection
     names = ", ".join(f'"{name}"' for name in batch.schema.names)
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY staged ({names}) FROM STDIN (FORMAT csv)") as copy,
-    ):
-        copy.write(buffer.getbuffer())
+    try:
+        with (
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY staged ({names}) FROM STDIN (FORMAT csv)") as copy,
+        ):
+            copy.write(buffer.getbuffer())
+    except psycopg.Error as error:  # past SQLAlchemy, which would wrap it
+        raise unreachable("NOISEGATE_DB_URL", connection.engine.url, error) from None
 
 
 def _settle(connection: Connection) -> None:
@@ -281,8 +285,12 @@ def _merge_alerts(connection: Connection, layer: int, first: int, scrubber_versi
             for name in _MERGED
         )
     )
-    values = {name: func.coalesce(comes[name], there[name]) for name in _MERGED}
-    values |= {"scrubber": comes.scrubber, "seq": comes.seq}
+    values: dict[str, Any] = {name: func.coalesce(comes[name], there[name]) for name in _MERGED}
+    kept = or_(*(and_(comes[name].is_(None), there[name].is_not(None)) for name in _TEXTS))
+    # A text that stays may be of an older scrubber: the row is as old as its oldest text.
+    is_older = and_(kept, there.scrubber < comes.scrubber)
+    values["scrubber"] = case((is_older, there.scrubber), else_=comes.scrubber)
+    values["seq"] = comes.seq
     statement = statement.on_conflict_do_update(
         index_elements=["alert_id"], set_=values, where=differs
     )

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from noisegate.alert import ALERT_SCHEMA
+from noisegate.errors import MissingError, SettingsError
 from noisegate.scrub import Entity
 
 PART_ROWS = 32_768
@@ -86,9 +88,13 @@ def drop_rows(folder: Path, part: Part, positions: np.ndarray) -> Part:
 
 
 def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read the rows of a part that count."""
+    """Read the rows of a part that count.
+
+    Raises:
+        MissingError: its file is missing or damaged.
+    """
     wanted = ALERT_SCHEMA.names if columns is None else list(columns)
-    table = pq.read_table(folder / part.file, columns=wanted, use_threads=False)
+    table = _read_parquet(folder / part.file, wanted)
     schema = pa.schema([ALERT_SCHEMA.field(name) for name in wanted])
     table = table.select(wanted).cast(schema)
     if part.dropped_rows:
@@ -99,8 +105,12 @@ def read_part(folder: Path, part: Part, columns: Sequence[str] | None = None) ->
 def find_rows(
     folder: Path, part: Part, alert_ids: pa.Array
 ) -> tuple[np.ndarray, pa.RecordBatch | None]:
-    """Find live alerts of a part by id: their positions in the file, and the rows."""
-    ids = pq.read_table(folder / part.file, columns=["alert_id"], use_threads=False)
+    """Find live alerts of a part by id: their positions in the file, and the rows.
+
+    Raises:
+        MissingError: its file is missing or damaged.
+    """
+    ids = _read_parquet(folder / part.file, ["alert_id"])
     found = pc.is_in(ids.column("alert_id").combine_chunks(), value_set=alert_ids)
     mask = found.to_numpy(zero_copy_only=False)
     if part.dropped_rows:
@@ -108,7 +118,7 @@ def find_rows(
     positions = np.flatnonzero(mask)
     if not len(positions):
         return positions, None
-    table = pq.read_table(folder / part.file, use_threads=False).take(pa.array(positions))
+    table = _read_parquet(folder / part.file).take(pa.array(positions))
     return positions, as_batch(table.cast(ALERT_SCHEMA))
 
 
@@ -182,21 +192,74 @@ def rebatch(tables: Iterator[pa.Table], rows: int = PART_ROWS) -> Iterator[pa.Re
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a kill at any moment leaves the old one, or none, or all of the new."""
+    """Write a file so that a kill at any moment leaves the old one, or none, or all of the new.
+
+    Raises:
+        SettingsError: the disk is full, or the folder cannot be written.
+    """
     temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    with writable(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name, too, outlives a power cut
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Turn a file or folder under NOISEGATE_HOME that cannot be written into our error."""
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written ({error.strerror or type(error).__name__}): make room or "
+            "let this user write there, or choose another NOISEGATE_HOME"
+        ) from None
+
+
+def require_whole(folder: Path, part: Part) -> None:
+    """Read the files of a part and compare them with their names.
+
+    Raises:
+        MissingError: one is missing or damaged.
+    """
+    for name in filter(None, (part.file, part.dropped)):
+        if not _is_whole(folder / name):
+            raise MissingError(f"{folder / name} is missing or damaged")
+
+
+def _is_whole(path: Path) -> bool:
     try:
-        os.fsync(folder)  # the new name, too, outlives a power cut
-    finally:
-        os.close(folder)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == path.stem
+    except OSError:
+        return False
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
+        raise MissingError(
+            f"snapshot part {path} cannot be read ({reason}): "
+            "run `noisegate retrain`, which makes it anew"
+        ) from None
+
+
+def _read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    with _readable(path):
+        return pq.read_table(path, columns=columns, use_threads=False)
 
 
 def _write_named_by_content(folder: Path, ending: str, write: Callable[[IO[bytes]], None]) -> str:
@@ -204,16 +267,20 @@ def _write_named_by_content(folder: Path, ending: str, write: Callable[[IO[bytes
     write(buffer)
     content = memoryview(buffer.getvalue())
     name = hashlib.sha256(content).hexdigest() + ending
-    if not (folder / name).exists():
-        write_atomically(folder / name, content)
+    if _is_whole(folder / name):
+        with suppress(OSError):
+            os.utime(folder / name)  # young again: it is not swept before a manifest names it
+            return name
+    write_atomically(folder / name, content)
     return name
 
 
 def _dropped(folder: Path, part: Part) -> np.ndarray:
     if part.dropped is None:
         return np.zeros(0, np.int32)
-    found: np.ndarray = np.load(folder / part.dropped, allow_pickle=False)
-    return found
+    with _readable(folder / part.dropped):
+        found: np.ndarray = np.load(folder / part.dropped, allow_pickle=False)
+        return found
 
 
 def _kept(folder: Path, part: Part) -> np.ndarray:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from noisegate.alert import MICROS
-from noisegate.errors import BusyError, NoisegateError
+from noisegate.errors import BusyError, NoisegateError, UnforeseenError
 from noisegate.store.database import take_numbers, unreachable, writing
 from noisegate.store.tables import RunRow
 
@@ -142,7 +142,8 @@ def lease(
         if run.outcome is None:
             raise RuntimeError(f"run {run_id} of {flow} ended without an outcome")
     except BaseException as error:
-        message = str(error) if isinstance(error, NoisegateError) else type(error).__name__
+        ours = isinstance(error, NoisegateError | UnforeseenError)
+        message = str(error) if ours else type(error).__name__
         run.finish(RunOutcome.FAILED, error=message)
         raise
     finally:

@@ -10,9 +10,12 @@ steps the snapshot grew in.
 
 import hashlib
 import json
+import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,13 +41,16 @@ from noisegate.store.parts import (
     last_of_each,
     read_part,
     rebatch,
+    require_whole,
     row_hashes,
     sum_hashes,
+    writable,
     write_atomically,
     write_part,
 )
 from noisegate.store.prepare import Occurrences, prepare
 from noisegate.store.reading import newest_number, read_alerts, reading, scrub_again, store_id
+from noisegate.store.runs import store_errors
 from noisegate.store.source import open_source
 
 FORMAT = 1
@@ -56,6 +62,10 @@ _MUCH_DROPPED = 0.25
 """Share of dropped rows over which a part is written anew."""
 _ORPHAN_S = 86_400.0
 """Age at which a file that no manifest names (left by a kill) is removed, seconds."""
+_KEPT_S = 7 * 86_400.0
+"""How long a superseded snapshot stays, seconds: a run that still reads it keeps its parts."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +130,29 @@ def extend(
 
     Raises:
         SettingsError, UnreachableError, InputError: the source, as `open_source` and `prepare`.
+        SettingsError: the snapshot's folder cannot be written.
     """
     folder = _folder(settings)
-    last = _load_latest(folder)
+    last = _load_whole(folder)
     if settings.alert_db_uri:
         state = _from_source(settings, folder, last, progress)
     else:
-        state = _from_store(engine, folder, last, progress)
-    _compact(folder / "parts", state)
+        with store_errors(engine):
+            state = _from_store(engine, folder, last, progress)
+    # A dropped row still stands in its file, as the rules of its time have scrubbed it.
+    better = last is not None and last.scrubber != state.scrubber
+    _compact(folder / "parts", state, 0.0 if better else _MUCH_DROPPED)
     ref = _publish(folder, state)
     _sweep(folder)
     return ref
 
 
 def latest(settings: Settings) -> SnapshotRef | None:
-    """The newest whole snapshot, or None if there is none yet."""
+    """The newest whole snapshot, or None if there is none yet.
+
+    Raises:
+        MissingError: its manifest is damaged.
+    """
     folder = settings.home.resolve() / "snapshots"
     state = _load_latest(folder)
     return None if state is None else _ref(folder, state)
@@ -290,10 +308,10 @@ def _merge(parts: Path, state: _State, batch: pa.RecordBatch) -> None:
     state.total %= 1 << 256
 
 
-def _compact(parts: Path, state: _State) -> None:
+def _compact(parts: Path, state: _State, much_dropped: float) -> None:
     """Write small parts together and parts with many dropped rows anew; the rows stay the same."""
     small = [part for part in state.parts if part.live < PART_ROWS // 2]
-    worn = [part for part in state.parts if part.dropped_rows > _MUCH_DROPPED * part.rows]
+    worn = [part for part in state.parts if part.dropped_rows > much_dropped * part.rows]
     victims = set(worn) | (set(small) if len(small) > _MANY_SMALL else set())
     if not victims:
         return
@@ -306,31 +324,52 @@ def _compact(parts: Path, state: _State) -> None:
 def _publish(folder: Path, state: _State) -> SnapshotRef:
     ref = _ref(folder, state)
     content = json.dumps(state.as_json(), indent=1).encode()
-    if not ref.path.exists() or ref.path.read_bytes() != content:
+    if _content(ref.path) != content:
         write_atomically(ref.path, content)
-    pointer = folder / LATEST
-    if not pointer.exists() or pointer.read_text() != ref.digest:
-        write_atomically(pointer, ref.digest.encode())
+    before = _content(folder / LATEST)
+    if before != ref.digest.encode():
+        if before is not None:
+            with suppress(OSError, ValueError):  # it is old from now on, not from when it was made
+                os.utime(folder / "manifests" / f"{before.decode()}.json")
+        write_atomically(folder / LATEST, ref.digest.encode())
     return ref
 
 
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run or a compaction left behind, once nobody can be reading it."""
-    named = {LATEST}
+    """Remove old snapshots, and what a kill or a compaction left, once nobody can be reading it."""
+    newest = (folder / LATEST).read_text()
     for manifest in (folder / "manifests").glob("*.json"):
-        for part in json.loads(manifest.read_text())["parts"]:
-            named |= {part["file"], part["dropped"]}
-    limit = time.time() - _ORPHAN_S
+        if manifest.stem != newest:
+            _remove_older(manifest, _KEPT_S)
+    named: set[str | None] = set()
+    for manifest in (folder / "manifests").glob("*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: it names nothing
+            for part in json.loads(manifest.read_bytes())["parts"]:
+                named |= {part["file"], part["dropped"]}
     strays = [*(folder / "parts").iterdir(), *(folder / "manifests").glob(".tmp-*")]
     for path in [*strays, *folder.glob(".tmp-*")]:
-        if path.name not in named and path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)
+        if path.name not in named:
+            _remove_older(path, _ORPHAN_S)
+
+
+def _remove_older(path: Path, age_s: float) -> None:
+    with suppress(OSError):  # another run was faster, or it stays until the next one
+        if path.stat().st_mtime < time.time() - age_s:
+            path.unlink()
 
 
 def _folder(settings: Settings) -> Path:
     folder = make_home(settings) / "snapshots"
     for name in ("parts", "manifests"):
-        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        with writable(folder / name):
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
@@ -345,19 +384,46 @@ def _open(ref: SnapshotRef) -> tuple[Path, _State]:
     return ref.path.parent.parent / "parts", state
 
 
-def _load_latest(folder: Path) -> _State | None:
+def _load_whole(folder: Path) -> _State | None:
+    """The newest snapshot to go on from; None if there is none, or a file of it is damaged."""
     try:
-        digest = (folder / LATEST).read_text()
-    except FileNotFoundError:
+        state = _load_latest(folder)
+        for part in state.parts if state else ():
+            require_whole(folder / "parts", part)
+    except MissingError as error:
+        _log.warning("the snapshot is made anew from its source: %s", error)
         return None
-    return _load(folder / "manifests" / f"{digest}.json")
+    return state
+
+
+def _load_latest(folder: Path) -> _State | None:
+    path = folder / LATEST
+    try:
+        path = folder / "manifests" / f"{path.read_text()}.json"
+        return _load(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> MissingError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
+    return MissingError(
+        f"{path} cannot be read ({reason}): run `noisegate retrain`, which makes it anew"
+    )
 
 
 def _load(path: Path) -> _State | None:
     try:
-        found = json.loads(path.read_text())
+        return _parse(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _parse(found: dict[str, Any]) -> _State | None:
     schema = [{"name": f.name, "type": str(f.type)} for f in ALERT_SCHEMA]
     if found["format"] != FORMAT or found["schema"] != schema:
         return None  # of another version: made anew from the source

@@ -28,7 +28,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from noisegate.errors import InputError, SettingsError, UnreachableError
 from noisegate.settings import Settings
-from noisegate.store.database import connect_url, unreachable
+from noisegate.store.database import connect_url, shown_url, unreachable
 from noisegate.store.mapping import ColumnMap, map_columns
 
 SETTING = "ALERT_DB_URI"
@@ -55,7 +55,7 @@ class Source:
         """What makes two sources the same, as JSON; without a password."""
         return {
             "kind": "alert database",
-            "url": self.url.render_as_string(hide_password=True),
+            "url": shown_url(self.url),
             "rows": str(self.rows),
             "columns": dict(self.columns.read),
             "updated_at": self.updated_at,
@@ -128,7 +128,7 @@ def open_source(settings: Settings) -> Source:
         with _read_only(engine) as connection:
             probe = select(text("*")).select_from(rows).where(text("1 = 0"))
             available = list(connection.execute(probe).keys())
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, TypeError) as error:  # TypeError: the driver knows no such option
         raise unreachable(SETTING, url, error) from None
     where = wanted.table or "source.query"
     columns = map_columns(available, wanted.columns, wanted.labels, where)

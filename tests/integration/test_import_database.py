@@ -3,6 +3,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -215,6 +216,28 @@ def test_a_password_is_never_shown(extend: Callable[..., list[dict[str, Any]]]) 
     with pytest.raises(UnreachableError, match="ALERT_DB_URI") as caught:
         extend("postgresql://bob:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_in_the_query_is_in_no_manifest(team: Path, make_settings: MakeSettings) -> None:
+    given = {"table": "alerts", "columns": COLUMNS}
+    settings = make_settings(
+        alert_db_uri=f"sqlite:///file:{quote(str(team))}?uri=true&password=s3cret", source=given
+    )
+    upgrade(settings)
+    engine = open_store(settings)
+    ref = snapshot.extend(settings, engine)
+    engine.dispose()
+    assert "password=***" in ref.path.read_text()
+    assert "s3cret" not in ref.path.read_text()
+
+
+def test_text_that_is_not_utf_8_is_not_quoted(
+    team: Path, extend: Callable[..., list[dict[str, Any]]]
+) -> None:
+    write(team, "UPDATE alerts SET alarm = CAST(x'736563726574ff' AS TEXT) WHERE id = 5")
+    with pytest.raises(UnreachableError, match="not decode to UTF-8") as caught:
+        extend(f"sqlite:///{team}")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,6 +44,11 @@ COLUMNS = {
     "starts_at": "fired",
     "ends_at": "cleared",
 }
+
+
+FOLDER = b"folder"
+_PACKED = gzip.compress(b'{"name": "secret"}\n' * 999)
+BROKEN_GZIP = _PACKED[:30] + b"\xff" * 20 + _PACKED[50:]
 
 
 def as_csv(path: Path, rows: list[Row]) -> None:
@@ -276,6 +282,11 @@ def test_columns_that_do_not_fit_are_named_with_what_there_is(
             "a.csv.gz", gzip.compress(b"name,starts_at\n" * 99)[:-9], InputError, id="cut"
         ),
         pytest.param("a.parquet", b"secret text", InputError, id="no Parquet"),
+        pytest.param("a.jsonl.gz", BROKEN_GZIP, InputError, id="broken inside"),
+        pytest.param("a.csv", b"secret" * 30_000, InputError, id="a header without end"),
+        pytest.param("a.csv", FOLDER, InputError, id="a folder, not a CSV"),
+        pytest.param("a.jsonl", FOLDER, InputError, id="a folder, not JSON"),
+        pytest.param("a.parquet", FOLDER, InputError, id="a folder, not Parquet"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_so(
@@ -285,11 +296,33 @@ def test_a_file_that_cannot_be_read_says_so(
     content: bytes | None,
     error: type[Exception],
 ) -> None:
-    if content is not None:
+    if content == FOLDER:
+        (tmp_path / name).mkdir()
+    elif content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=name.replace(".", r"\.")) as caught:
         import_file(sqlite_settings, tmp_path / name, {})
     assert "secret" not in str(caught.value)
+
+
+def test_a_disk_too_full_for_the_rejects_says_so(sqlite_settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("name,starts_at\nn,never\n")
+    with pytest.raises(SettingsError, match=r"--rejects /dev/full .*No space left"):
+        import_file(sqlite_settings, path, {}, rejects=Path("/dev/full"))
+
+
+def test_an_identity_key_that_cannot_be_made_says_so(
+    sqlite_settings: Settings,
+) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limit[1]))  # a disk that is full at byte 8
+    try:
+        with pytest.raises(SettingsError, match=r"identity\.key cannot be created"):
+            Identity.from_settings(sqlite_settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [p for p in sqlite_settings.home.iterdir() if "identity" in p.name] == []
 
 
 def test_a_map_file_does_it_daily(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
+import hashlib
 import json
+import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, insert, select, update
 
 from noisegate.alert import ALERT_SCHEMA
-from noisegate.errors import MissingError
+from noisegate.errors import MissingError, SettingsError
 from noisegate.scrub import VERSION
 from noisegate.settings import Settings
 from noisegate.store import reading, snapshot
@@ -160,6 +164,173 @@ def test_texts_of_an_older_scrubber_are_scrubbed_again(
     assert manifest(second)["scrubber"] == VERSION
     assert reading.scrub_again(store) == 0
     assert snapshot.extend(settings, store) == second
+
+
+def test_a_text_that_a_later_import_leaves_is_still_scrubbed_again(
+    settings: Settings, store: Engine
+) -> None:
+    old = alerts(1, message="from dave@example.com")
+    store_alerts(store, [old, alerts(2, message="b")], scrubber_version=VERSION - 1)
+    store_alerts(store, [alerts(1, ends_at=9 * S), alerts(2, message="c", severity="s")])
+    with store.connect() as connection:
+        query = select(AlertRow.scrubber).order_by(AlertRow.alert_id)
+        assert connection.execute(query).scalars().all() == [VERSION - 1, VERSION]
+    found = rows(snapshot.extend(settings, store))
+    assert (found[1]["message"], found[1]["ends_at"].timestamp()) == ("from <EMAIL>", 9)
+
+
+def test_texts_of_an_older_scrubber_leave_the_disk_with_the_last_old_snapshot(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(*range(100)), alerts(100, message="dave@example.com")])
+    first = snapshot.extend(sqlite_settings, engine)
+    with engine.begin() as connection:
+        connection.execute(update(AlertRow).values(scrubber=VERSION - 1))
+    first.path.write_text(json.dumps(manifest(first) | {"scrubber": VERSION - 1}))
+    monkeypatch.setattr(snapshot, "_ORPHAN_S", -1.0)
+    second = snapshot.extend(sqlite_settings, engine)
+    assert len(rows(first)) == len(rows(second)) == 101
+    monkeypatch.setattr(snapshot, "_KEPT_S", -1.0)
+    assert snapshot.extend(sqlite_settings, engine) == second
+    assert [p.name for p in first.path.parent.iterdir()] == [second.path.name]
+    parts = {p.name for p in (second.path.parent.parent / "parts").iterdir()}
+    assert parts == {part["file"] for part in manifest(second)["parts"]}
+    for name in parts:
+        table = pq.read_table(second.path.parent.parent / "parts" / name)
+        assert "dave@example.com" not in table.column("message").to_pylist()
+    engine.dispose()
+
+
+def test_a_superseded_snapshot_stays_some_days_from_then_on(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(1)])
+    first = snapshot.extend(sqlite_settings, engine)
+    long_ago = time.time() - 90 * 86_400
+    for path in [first.path, *(first.path.parent.parent / "parts").iterdir()]:
+        os.utime(path, (long_ago, long_ago))
+    store_alerts(engine, [alerts(2)])
+    second = snapshot.extend(sqlite_settings, engine)
+    assert (len(rows(first)), len(rows(second))) == (1, 2)  # a run may be reading it
+    os.utime(first.path, (long_ago, long_ago))
+    assert snapshot.extend(sqlite_settings, engine) == second
+    assert not first.path.exists()
+    assert len(rows(second)) == 2
+    engine.dispose()
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def of_another_shape(path: Path) -> None:
+    path.write_text('{"parts": 1}')
+
+
+@pytest.mark.parametrize("harm", [remove, empty, flip_a_byte])
+@pytest.mark.parametrize("ending", ["parquet", "npy"])
+def test_a_part_that_is_missing_or_damaged_is_made_anew(
+    sqlite_settings: Settings, harm: Callable[[Path], None], ending: str
+) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(*range(50))])
+    snapshot.extend(sqlite_settings, engine)
+    store_alerts(engine, [alerts(3, ends_at=9 * S)])
+    ref = snapshot.extend(sqlite_settings, engine)
+    folder = ref.path.parent.parent / "parts"
+    harmed = next(p for p in sorted(folder.iterdir()) if p.name.endswith(ending))
+    harm(harmed)
+    if harm is not flip_a_byte:
+        with pytest.raises(MissingError, match=rf"{harmed.name} .*noisegate retrain"):
+            list(snapshot.read(ref))
+        with pytest.raises(MissingError, match=rf"{harmed.name} .*noisegate retrain"):
+            snapshot.table(ref, ["name", "ends_at"])
+    again = snapshot.extend(sqlite_settings, engine)
+    assert again == ref
+    assert rows(again)[3]["ends_at"].timestamp() == 9
+    for part in manifest(again)["parts"]:
+        assert hashlib.sha256((folder / part["file"]).read_bytes()).hexdigest() in part["file"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("harm", [empty, flip_a_byte, of_another_shape])
+def test_a_damaged_manifest_says_so_and_is_made_anew(
+    sqlite_settings: Settings, harm: Callable[[Path], None]
+) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(*range(50))])
+    ref = snapshot.extend(sqlite_settings, engine)
+    harm(ref.path)
+    for look in (lambda: snapshot.latest(sqlite_settings), lambda: list(snapshot.read(ref))):
+        with pytest.raises(MissingError, match=rf"{ref.path.name} .*noisegate retrain"):
+            look()
+    assert snapshot.extend(sqlite_settings, engine) == ref == snapshot.latest(sqlite_settings)
+    assert len(rows(ref)) == 50
+    engine.dispose()
+
+
+def test_an_old_damaged_manifest_is_swept(sqlite_settings: Settings) -> None:
+    engine = open_store(sqlite_settings)
+    ref = snapshot.extend(sqlite_settings, engine)
+    (ref.path.parent / "damaged.json").write_bytes(b"")
+    assert snapshot.extend(sqlite_settings, engine) == ref
+    os.utime(ref.path.parent / "damaged.json", (0, 0))
+    snapshot.extend(sqlite_settings, engine)
+    assert list(ref.path.parent.iterdir()) == [ref.path]
+    engine.dispose()
+
+
+def test_a_pointer_of_garbage_is_made_anew(sqlite_settings: Settings) -> None:
+    engine = open_store(sqlite_settings)
+    ref = snapshot.extend(sqlite_settings, engine)
+    for garbage in (b"", b"\0" * 64, b"\xff" * 64, b"x" * 999):
+        (ref.path.parent.parent / "latest").write_bytes(garbage)
+        assert snapshot.extend(sqlite_settings, engine) == ref == snapshot.latest(sqlite_settings)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["snapshots", "snapshots/parts", "snapshots/latest"])
+def test_a_folder_that_cannot_be_written_says_so(sqlite_settings: Settings, name: str) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(1)])
+    path = sqlite_settings.home / name
+    if name.endswith("latest"):
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a file where a folder belongs")
+    with pytest.raises(SettingsError, match=r"snapshots/.*cannot be written .*NOISEGATE_HOME"):
+        snapshot.extend(sqlite_settings, engine)
+    engine.dispose()
+
+
+def test_a_full_disk_leaves_the_last_snapshot(sqlite_settings: Settings) -> None:
+    engine = open_store(sqlite_settings)
+    store_alerts(engine, [alerts(*range(50))])
+    ref = snapshot.extend(sqlite_settings, engine)
+    store_alerts(engine, [alerts(*range(100, 200))])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))  # as if full: no file is larger
+    try:
+        with pytest.raises(SettingsError, match=r"cannot be written \(File too large\)"):
+            snapshot.extend(sqlite_settings, engine)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert snapshot.latest(sqlite_settings) == ref
+    assert len(rows(ref)) == 50
+    engine.dispose()
 
 
 def test_another_database_is_never_mixed_in(

@@ -1,15 +1,19 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
+import pyarrow as pa
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, insert, make_url, select, text
 
+from noisegate.alert import ALERT_SCHEMA
 from noisegate.errors import MissingError, SettingsError, UnreachableError
 from noisegate.settings import Settings
-from noisegate.store import database
+from noisegate.store import database, snapshot
+from noisegate.store.ingest import store_alerts
 from noisegate.store.tables import Base, SequenceRow
 
 MakeSettings = Callable[..., Settings]
@@ -118,3 +122,72 @@ def test_numbers_are_in_commit_order(store: Engine) -> None:
         for writer in writers:
             writer.result()
     assert look(0)
+
+
+QUERY_PASSWORD = "postgresql+psycopg://127.0.0.1:1/db?user=u&{key}=hunter2"
+
+
+@pytest.mark.parametrize("key", ["password", "passwd", "sslpassword", "token", "PWD"])
+def test_a_password_in_the_query_is_never_shown(key: str) -> None:
+    url = make_url(QUERY_PASSWORD.format(key=key))
+    assert f"{key}=***" in database.shown_url(url)
+    assert "hunter2" not in database.shown_url(url)
+    said = str(database.unreachable("NOISEGATE_DB_URL", url, ValueError("no: hunter2, hunter2")))
+    assert "(no: ***, ***)" in said
+    assert "hunter2" not in said
+
+
+def test_a_schema_of_a_newer_noisegate_says_what_to_do(settings: Settings) -> None:
+    engine = database.open_store(settings)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(MissingError, match=r"at schema 9999.* install the newer noisegate"):
+        database.upgrade(settings)
+
+
+def test_a_database_in_a_place_that_is_no_folder_says_so(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    made = make_settings(db_url=f"sqlite:///{tmp_path / 'file' / 'x.db'}")
+    with pytest.raises(SettingsError, match=r"NOISEGATE_DB_URL.*cannot be created"):
+        database.upgrade(made)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [pytest.param(1, id="while rows are copied"), pytest.param(2, id="when rows are merged")],
+)
+def test_a_server_that_goes_away_in_an_import_is_unreachable(
+    make_settings: MakeSettings, postgresql_url: str, batch: int
+) -> None:
+    made = make_settings(db_url=postgresql_url)
+    database.upgrade(made)
+    engine = database.open_store(made)
+    row = dict.fromkeys(ALERT_SCHEMA.names, "x") | {"alert_id": "0" * 32, "starts_at": 0}
+    row |= dict.fromkeys(("ends_at", "acked_at", "verdict", "verdict_at"))
+    rows = pa.RecordBatch.from_pylist([row], schema=ALERT_SCHEMA)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for n in (1, 2):
+            yield rows
+            if n == batch:
+                end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                with psycopg.connect(postgresql_url.rpartition("/")[0] + "/postgres") as other:
+                    other.execute(end, [engine.url.database])
+
+    with pytest.raises(UnreachableError, match="NOISEGATE_DB_URL"):
+        store_alerts(engine, batches())
+    engine.dispose()
+
+
+def test_a_damaged_database_is_unreachable(sqlite_settings: Settings) -> None:
+    engine = database.open_store(sqlite_settings)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE verdict"))
+    rows = pa.RecordBatch.from_pylist([], schema=ALERT_SCHEMA)
+    assert store_alerts(engine, [rows]).read == 0
+    with pytest.raises(UnreachableError, match="no such table: verdict"):
+        snapshot.extend(sqlite_settings, engine)
+    engine.dispose()
