@@ -16,6 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.local import say
+from flows.unquoted import unquoted
 from noisegate.errors import MissingError, UnreachableError
 from noisegate.learning.card import Figure, GateResult, figures_table, gates_table
 from noisegate.learning.reconcile import Finding, reconcile
@@ -57,7 +58,7 @@ class LearningRun:
     registry: Registry
     run: Run
     champion: Version | None
-    """None, too, if its folder is nowhere to be had: then a new one must be learned."""
+    """None, too, if it or its folder is nowhere to be had: then a new one must be learned."""
     judged_after: int
     """The newest audit row when the run began: what its candidate is judged against."""
     findings: tuple[Finding, ...]
@@ -113,10 +114,12 @@ def learning_run(settings: Settings, flow: str, origin: str) -> Iterator[Learnin
         BusyError: another run of this flow is alive.
         MissingError: the store has not been migrated.
         UnreachableError: the database or MLflow does not answer.
+        UnforeseenError: for whatever else is raised, in the body too.
     """
     engine = open_store(settings)
+    run_id = uuid.uuid4().hex
     try:
-        with lease(engine, flow, uuid.uuid4().hex, origin, never_beside=_LEARNING) as run:
+        with unquoted(), lease(engine, flow, run_id, origin, never_beside=_LEARNING) as run:
             registry = Registry(settings, engine)
             findings = tuple(reconcile(registry, fix=True))
             for finding in findings:
@@ -128,7 +131,11 @@ def learning_run(settings: Settings, flow: str, origin: str) -> Iterator[Learnin
 
 
 def _champion(registry: Registry) -> Version | None:
-    champion = registry.champion()
+    try:
+        champion = registry.champion()
+    except MissingError as error:  # the audit names it, and MLflow's database has lost it
+        _log.warning("the champion is lost: %s", error)
+        return None
     if champion is not None:
         try:
             registry.folder(champion)
@@ -150,6 +157,7 @@ def unreachable(_task: object, _run: object, state: State) -> bool:
     timeout_seconds=3600,
     cache_policy=NO_CACHE,
 )
+@unquoted()
 def take_snapshot(learning: LearningRun) -> SnapshotRef:
     """Bring the snapshot up to date. Content-addressed: again is harmless."""
     say("bringing the snapshot up to date")
@@ -163,6 +171,7 @@ def take_snapshot(learning: LearningRun) -> SnapshotRef:
     timeout_seconds=600,
     cache_policy=NO_CACHE,
 )
+@unquoted()
 def register_candidate(learning: LearningRun, folder: Path) -> Version:
     """Log it in MLflow as challenger. Idempotent on data, configuration and model."""
     say("registering in MLflow")
@@ -176,6 +185,7 @@ def register_candidate(learning: LearningRun, folder: Path) -> Version:
     timeout_seconds=600,
     cache_policy=NO_CACHE,
 )
+@unquoted()
 def promote_candidate(learning: LearningRun, version: Version, why: str) -> None:
     """Audit row, alias, pointer. Again, it goes on where it stopped."""
     say("promoting")
@@ -189,6 +199,7 @@ def promote_candidate(learning: LearningRun, version: Version, why: str) -> None
 
 
 @task(retries=1, timeout_seconds=60, cache_policy=NO_CACHE)
+@unquoted()
 def publish_result(result: FlowResult) -> None:
     """Show the result in Prefect: figures, gates, reasons."""
     create_markdown_artifact(

@@ -14,6 +14,7 @@ from flows.champion import (
     take_snapshot,
 )
 from flows.local import chosen_settings, say
+from flows.unquoted import unquoted
 from noisegate.alert import Origin
 from noisegate.store.runs import RunOutcome
 from noisegate.store.snapshot import SnapshotRef
@@ -21,6 +22,7 @@ from noisegate.store.snapshot import SnapshotRef
 
 # No retry: it is pure, and would only fail the same way an hour later. The next run starts anew.
 @task(timeout_seconds=3 * 3600, cache_policy=NO_CACHE)
+@unquoted()
 def train_candidates(learning: LearningRun, ref: SnapshotRef) -> Path:
     """Candidates times time folds on Ray; the best one's folder."""
     from noisegate.learning.train import train

@@ -14,6 +14,7 @@ from flows.champion import (
     take_snapshot,
 )
 from flows.local import chosen_settings, say
+from flows.unquoted import unquoted
 from noisegate.alert import Origin
 from noisegate.errors import MissingError
 from noisegate.store.runs import RunOutcome
@@ -21,6 +22,7 @@ from noisegate.store.snapshot import SnapshotRef
 
 
 @task(timeout_seconds=3600, cache_policy=NO_CACHE)
+@unquoted()
 def pick_points(learning: LearningRun, ref: SnapshotRef, champion: Path) -> Path:
     """Replay the trailing window under the champion; the folder with the points that keep it."""
     from noisegate.learning.train import tune as tune_points

@@ -14,7 +14,7 @@ def main() -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
     from noisegate.cli.app import app
-    from noisegate.errors import NoisegateError
+    from noisegate.errors import NoisegateError, UnforeseenError
 
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
@@ -32,8 +32,9 @@ def main() -> None:
         if debug:
             raise
         # No message: an unforeseen one might quote an alert.
+        name = error if isinstance(error, UnforeseenError) else type(error).__name__
         print(
-            f"noisegate: unexpected {type(error).__name__}: run again with --debug and report it",
+            f"noisegate: unexpected {name}: run again with --debug and report it",
             file=sys.stderr,
         )
         sys.exit(1)

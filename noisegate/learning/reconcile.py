@@ -70,7 +70,7 @@ def _against_audit(registry: Registry, row: Promotion) -> Iterator[_Fault]:
             f"MLflow's alias {CHAMPION} is on version {alias or 'none'}, "
             f"the audit says {row.version} ({row.who}: {row.why})",
             f"set the alias to version {row.version}",
-            lambda: registry.set_alias(row.version),
+            lambda: registry.set_alias(registry.promoted(row).version),
         )
     folder = registry.home / "models" / row.digest
     try:
@@ -80,7 +80,7 @@ def _against_audit(registry: Registry, row: Promotion) -> Iterator[_Fault]:
             "model",
             f"the champion's folder is not whole: {error}",
             f"fetch version {row.version} from MLflow into {folder}",
-            lambda: registry.folder(registry.show(str(row.version))),
+            lambda: registry.folder(registry.promoted(row)),
         )
     if isinstance(pointer, str) or pointer is None or pointer.audit_id != row.audit_id:
         said = pointer.version if isinstance(pointer, Pointer) else pointer or "none"

@@ -22,6 +22,7 @@ from noisegate.learning.card import (
     Manifest,
     manifest_json,
     manifest_of,
+    model_card,
     read_manifest,
 )
 from noisegate.learning.logged import fetch_candidate, log_candidate
@@ -95,9 +96,28 @@ class Registry:
         raise MissingError(f"no model version {name!r}: see `noisegate models list`")
 
     def champion(self) -> Version | None:
-        """The champion by the audit; None before the first promotion."""
+        """The champion by the audit; None before the first promotion.
+
+        Raises:
+            MissingError: MLflow does not have it (any more).
+        """
         stack = standing(promotions(self.engine))
-        return self.show(str(stack[-1].version)) if stack else None
+        return self.promoted(stack[-1]) if stack else None
+
+    def promoted(self, row: Promotion) -> Version:
+        """The version that an audit row made champion.
+
+        Raises:
+            MissingError: MLflow does not have it, or (its database is another now) has another
+                model under its number.
+        """
+        version = self.show(str(row.version))
+        if version.manifest.digest != row.digest:
+            raise MissingError(
+                f"model version {row.version} in MLflow is not the one that {row.who} made "
+                "champion: run `noisegate retrain`"
+            )
+        return version
 
     def last_audit_id(self) -> int:
         """The newest audit row's id, 0 if there is none: what a candidate is judged against."""
@@ -159,7 +179,8 @@ class Registry:
     def register(self, folder: Path, *, flow: str, run_id: str) -> Version:
         """Log a trained folder as an MLflow run and a model version, alias `challenger`.
 
-        The same data, configuration and model again: the version that is there already.
+        The same data, configuration and model again: the version that is there already, with what
+        the folder says now. Gates depend on the machine and on the champion as well.
         """
         manifest = read_manifest(folder)
         found = self._search(
@@ -170,6 +191,7 @@ class Registry:
         with self._mlflow():
             if found:
                 number = found[0].version
+                self._renew(found[0], manifest)
             else:
                 logged = log_candidate(
                     self.client, self.experiment_id, folder, manifest, self.settings, flow, run_id
@@ -187,8 +209,7 @@ class Registry:
                             "candidate": manifest.candidate,
                             "flow": flow,
                             "run_id": run_id,
-                            "gates_failed": ", ".join(gate.name for gate in manifest.failed),
-                            "manifest": manifest_json(manifest),
+                            **_said(manifest),
                         },
                         description=logged.card,
                     ).version
@@ -261,7 +282,7 @@ class Registry:
         stack = standing(history)
         if len(stack) < 2:
             raise MissingError("no earlier champion in the audit: see `noisegate models list`")
-        version = self.show(str(stack[-2].version))
+        version = self.promoted(stack[-2])
         self.folder(version)
         row = self.record(
             version, AuditAction.ROLLBACK, who, why, after=history[-1].audit_id, run_id=None
@@ -326,6 +347,12 @@ class Registry:
             ]
         return sorted(ours, key=lambda version: -version.version)
 
+    def _renew(self, version: Version, manifest: Manifest) -> None:
+        number = str(version.version)
+        for name, value in _said(manifest).items():
+            self.client.set_model_version_tag(MODEL, number, name, value)
+        self.client.update_model_version(MODEL, number, model_card(manifest, version.flow))
+
     def _aliases(self) -> dict[str, str]:
         try:
             registered = self.client.get_registered_model(MODEL)
@@ -355,6 +382,14 @@ class Registry:
 
     def _mlflow(self) -> AbstractContextManager[None]:
         return answering(self._uri)
+
+
+def _said(manifest: Manifest) -> dict[str, str]:
+    """The tags that tell how a candidate was judged."""
+    return {
+        "gates_failed": ", ".join(gate.name for gate in manifest.failed),
+        "manifest": manifest_json(manifest),
+    }
 
 
 def _version(version: ModelVersion, aliases: tuple[str, ...]) -> Version:

@@ -11,20 +11,29 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import format_exception
 from types import ModuleType
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert
 
+from flows import local
 from flows.local import local_prefect, run_retrain
+from flows.unquoted import unquoted
 from noisegate.alert import Origin
-from noisegate.errors import BusyError, MissingError, NoisegateError
+from noisegate.errors import BusyError, InputError, MissingError, NoisegateError
+from noisegate.learning.reconcile import reconcile
+from noisegate.learning.registry import Registry
 from noisegate.model.pointer import read_pointer
 from noisegate.settings import Settings
 from noisegate.store.database import open_store, take_numbers, writing
 from noisegate.store.runs import RunOutcome, lease, past_runs
-from noisegate.store.snapshot import SnapshotRef
+from noisegate.store.snapshot import SnapshotRef, extend
 from noisegate.store.tables import AlertRow
+
+MARK = "Kowalski-at-db7"
+"""Stands for the raw text of an alert."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +230,73 @@ def test_errors_reach_the_caller_as_they_are_and_the_row_says_failed(
     failed = [run.detail for run in past_runs(store) if run.outcome == "failed"]
     assert {"error": "there are no alerts: run `noisegate import`"} in failed
     assert read_pointer(sqlite_settings.home) is None
+
+
+def test_what_an_unforeseen_error_says_is_kept_nowhere(
+    sqlite_settings: Settings, store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_too(server: Any) -> None:
+        leave(server)
+        server.process.wait()
+
+    leave = local._Server.leave
+    monkeypatch.setattr(local._Server, "leave", wait_too)
+    with local_prefect(sqlite_settings):
+        import flows.champion as steps
+        from flows.retrain import retrain
+
+        def extend(*_: object) -> None:
+            raise ValueError(f"cannot convert {MARK}")
+
+        monkeypatch.setattr(steps, "extend", extend)  # in a task
+        with pytest.raises(RuntimeError, match=r"^ValueError$") as in_task:
+            retrain()
+        # Of the body of a flow, outside its tasks.
+        monkeypatch.setattr(steps.Registry, "last_audit_id", extend)
+        with pytest.raises(RuntimeError, match=r"^ValueError$") as in_flow:
+            retrain()
+    for caught in (in_task, in_flow):
+        traceback = "".join(format_exception(caught.value))
+        assert MARK not in traceback and "in extend" in traceback  # where it was, not what it said
+    assert [run.detail for run in past_runs(store)] == [{"error": "ValueError"}] * 2
+    files = [path for path in sqlite_settings.home.rglob("*") if path.is_file()]
+    assert any(b"ValueError" in path.read_bytes() for path in files)
+    assert [path.name for path in files if MARK.encode() in path.read_bytes()] == []
+
+
+def test_the_cause_of_an_error_of_ours_is_not_told_with_it() -> None:
+    @unquoted()
+    def read() -> None:
+        try:
+            raise ValueError(f"cannot convert {MARK}")
+        except ValueError as error:
+            raise InputError("row 3: ends_at is no time") from error
+
+    with pytest.raises(InputError, match="row 3") as caught:
+        read()
+    assert MARK not in "".join(format_exception(caught.value))
+
+
+def test_a_champion_that_mlflow_has_lost_is_learned_anew(
+    sqlite_settings: Settings, store: Engine, training: MadeUpTraining
+) -> None:
+    add_alert(store, 1)
+    folder = training.train(sqlite_settings, extend(sqlite_settings, store), None).path
+    registry = Registry(sqlite_settings, store)
+    version = registry.register(folder, flow="retrain", run_id="0" * 32)
+    registry.promote(version, who="ann", why="first")
+    for path in sqlite_settings.home.glob("mlflow.db*"):
+        path.unlink()
+    # The same file by another name: MLflow keeps the lost one open by its address.
+    other_name = f"sqlite:///{sqlite_settings.home / '..' / 'home' / 'mlflow.db'}"
+    settings = sqlite_settings.model_copy(update={"mlflow_tracking_uri": other_name})
+    result = run_retrain(settings)
+    assert result.outcome is RunOutcome.PROMOTED
+    champion = Registry(settings, store).champion()
+    assert champion is not None and champion.manifest.digest == "2" * 32
+    pointer = read_pointer(settings.home)
+    assert pointer is not None and pointer.digest == "2" * 32
+    assert reconcile(Registry(settings, store)) == []
 
 
 def test_a_store_that_is_not_migrated_is_named_before_anything_is_learned(

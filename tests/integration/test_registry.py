@@ -122,6 +122,24 @@ def test_registering_again_gives_the_same_version(
     assert len(registry.client.search_runs([registry.experiment_id])) == 1
 
 
+def test_registering_again_says_what_the_candidate_was_judged_to_be_now(
+    registry: Registry, candidate: Callable[..., Path]
+) -> None:
+    folder = candidate("a", failed="delay")
+    first = register(registry, folder)
+    path = folder / "manifest.json"
+    fresh = json.loads(path.read_text())
+    for gate, passed in zip(fresh["gates"], (True, False), strict=True):
+        gate |= {"passed": passed, "reason": f"{gate['name']}: judged anew"}
+    path.write_text(json.dumps(fresh))
+    again = register(registry, folder)
+    assert (again.version, again.flow, again.run_id) == (first.version, first.flow, first.run_id)
+    assert [gate.name for gate in registry.judge(again) if not gate.passed] == ["lost"]
+    kept = registry.client.get_model_version(MODEL, str(again.version))
+    assert kept.tags["gates_failed"] == "lost"
+    assert "lost: judged anew" in kept.description
+
+
 def test_a_new_version_is_challenger_and_a_promoted_one_is_not(
     registry: Registry, candidate: Callable[..., Path]
 ) -> None:
@@ -278,6 +296,22 @@ def test_a_lost_audit_is_written_anew_from_the_pointer(
     assert [found.subject for found in reconcile(registry, fix=True)] == ["audit"]
     assert registry.champion() == champion
     assert reconcile(registry) == []
+
+
+def test_another_model_under_the_champions_number_is_not_the_champion(
+    mlflow_tables: Path, registry: Registry, candidate: Callable[..., Path]
+) -> None:
+    promote(registry, candidate("a"))
+    # MLflow's database is lost, and its numbers begin anew. (Its store is kept by address.)
+    shutil.copy(mlflow_tables, registry.home / "new.db")
+    uri = f"sqlite:///{registry.home / 'new.db'}"
+    settings = registry.settings.model_copy(update={"mlflow_tracking_uri": uri})
+    renewed = Registry(settings, registry.engine)
+    other = register(renewed, candidate("b"))
+    with pytest.raises(MissingError, match=f"version {other.version} .* not the one that ann"):
+        renewed.champion()
+    reconcile(renewed, fix=True)
+    assert renewed.aliased(CHAMPION) is None
 
 
 @pytest.mark.parametrize("name", ["7", "champion", "x"], ids=["a number", "an alias", "nonsense"])
