@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from noisegate.alert import MICROS
 from noisegate.decision.decide import hold_steps, seconds
 from noisegate.decision.outcomes import Floats, Ints
 from noisegate.decision.policy import CANDIDATES, PRICES, OperatingPoint
@@ -195,7 +195,9 @@ def _judge(
         )  # fmt: skip
         html = report_html(settings, examples, candidates, ablation, lived, model, figures, gates)
         (folder / "report.html").write_text(html, encoding="utf-8")
-        save_picture(settings, examples, candidates, lived, figures, folder / "noise-off.svg")
+        (folder / "plots").mkdir()
+        picture = folder / "plots" / "noise-off.svg"
+        save_picture(settings, examples, candidates, lived, figures, picture)
         return _publish(settings, examples, model, figures, gates, trained_to, folder)
 
 
@@ -312,8 +314,8 @@ def _publish(
     """Name the folder by its content and put it in place in one step."""
     config = config_digest(settings)
     content = hashlib.sha256(f"{examples.data_digest}:{config}".encode())
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".html", ".svg"):  # what is read, not what decides
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        if path.name != "report.html":  # it is read; it decides nothing
             content.update(path.name.encode() + b"\0" + path.read_bytes())
     digest = content.hexdigest()[:32]
     manifest = Manifest(
@@ -331,14 +333,11 @@ def _publish(
     final = _models(settings) / digest
     if final.exists():
         # The same model, which may be in force: only what is said of it is renewed.
-        for path in folder.iterdir():
-            path.replace(final / path.name)
+        shutil.copytree(folder, final, copy_function=_replace, dirs_exist_ok=True)
     else:
         folder.replace(final)
     return Trained(final, digest, figures, gates, final / "report.html")
 
 
-def span_days(examples: Examples) -> float:
-    """Days from the first to the last alert."""
-    starts = examples.outcome.starts_us
-    return float(starts[-1] - starts[0]) / MICROS / 86_400
+def _replace(source: str, target: str) -> None:
+    Path(source).replace(target)
