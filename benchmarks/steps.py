@@ -166,7 +166,7 @@ def decisions(folder: Path, count: int = 2_000) -> Facts:
 
     from noisegate.decision.history import NEIGHBOURS
     from noisegate.learning.examples import LEAST_SIMILARITY, load_examples
-    from noisegate.learning.train import champion_holds_one
+    from noisegate.learning.train import champion_holds
     from noisegate.model.champion import Champion
     from noisegate.model.embed import Embedder
     from noisegate.store.snapshot import latest
@@ -182,7 +182,7 @@ def decisions(folder: Path, count: int = 2_000) -> Facts:
     examples = load_examples(settings, ref)
 
     def known(i: int) -> None:
-        champion_holds_one(model, examples, len(examples) - 1 - i % len(examples))
+        champion_holds(examples, model, np.array([len(examples) - 1 - i % len(examples)]))
 
     def new(i: int) -> None:
         vector = embedder.embed([f"pump {i} of the cooling loop runs dry in hall {i % 7}"])

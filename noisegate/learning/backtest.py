@@ -11,7 +11,7 @@ import pyarrow.csv as pa_csv
 
 from noisegate.alert import MICROS
 from noisegate.decision.decide import Steps, decision, seconds
-from noisegate.decision.outcomes import Bools, Floats, Ints
+from noisegate.decision.outcomes import Floats, Ints
 from noisegate.decision.policy import CANDIDATES
 from noisegate.errors import InputError
 from noisegate.learning.examples import Examples
@@ -141,9 +141,8 @@ def _ceilings(
     A service with fewer than LEAST_REAL known real alerts is pooled: it lives by the team's price.
     """
     price = team[slot_of]
-    services = np.array(examples.services, dtype=object)
     for name, own in settings.services.items():
-        rows = services == name
+        rows = examples.services == name
         if own.delay_budget_s is None or not rows.any():
             continue
         ledger = Ledger.of(examples, steps, rows)
@@ -226,8 +225,3 @@ def _seconds(micros: int | None) -> str | None:
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write a table as CSV, values quoted only where they must be."""
     pa_csv.write_csv(table, path, pa_csv.WriteOptions(quoting_style="needed"))
-
-
-def judged_rows(examples: Examples, lived: Lived) -> Bools:
-    """Judged alerts whose outcome is known, shape (n - first,)."""
-    return ~examples.outcome.censored[lived.first :]

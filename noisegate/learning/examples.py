@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,7 @@ from noisegate.decision.history import (
 from noisegate.decision.outcomes import Bools, Floats, Ints, Outcomes, outcomes
 from noisegate.decision.policy import policy_for
 from noisegate.errors import MissingError
-from noisegate.model.embed import TEMPLATE_VERSION, Embedder, EmbeddingCache, alert_text, template
+from noisegate.model.embed import Embedder, EmbeddingCache, alert_text, template
 from noisegate.model.neighbours import TemplateIndex, causal_neighbours
 from noisegate.settings import Settings
 from noisegate.store.snapshot import SnapshotRef, table
@@ -41,9 +42,7 @@ LEAST_SIMILARITY = 0.6
 class Templates:
     """The templates of a history by first appearance, and their vectors, shape (m, dim)."""
 
-    texts: tuple[str, ...]
     vectors: Singles
-    embedder: str
 
     def index(self) -> TemplateIndex:
         """Build the nearest-neighbour index that goes into the champion."""
@@ -74,7 +73,7 @@ class Examples:
     keys: Keys
     transient_s: Floats
     max_hold_s: Floats
-    floor: "np.ndarray[tuple[int], np.dtype[np.int8]]"
+    floor: npt.NDArray[np.int8]
     seen: Seen
     bucket: Ints
     templates: Templates | None
@@ -84,9 +83,9 @@ class Examples:
         return len(self.outcome)
 
     @cached_property
-    def services(self) -> tuple[str, ...]:
-        """Service of each alert."""
-        return tuple(self.alerts["service"].to_pylist())
+    def services(self) -> npt.NDArray[np.object_]:
+        """Service of each alert, shape (n,)."""
+        return np.array(self.alerts["service"].to_pylist(), dtype=object)
 
     def digest(self, stop: int) -> str:
         """Digest of all that a forecast of the first `stop` alerts can depend on.
@@ -211,14 +210,8 @@ def _template_ids(alerts: pa.Table) -> tuple[Ids, tuple[str, ...]]:
 def _embed(settings: Settings, texts: tuple[str, ...]) -> Templates | None:
     if len(texts) < 2:
         return None
-    opened: list[Embedder] = []
-
-    def open_embedder() -> Embedder:
-        opened.append(Embedder.open(settings.embedding_model, settings.home))
-        return opened[0]
-
-    vectors = EmbeddingCache(settings.home).vectors(texts, open_embedder)
-    return Templates(texts, vectors, f"{opened[0].digest}:{TEMPLATE_VERSION}")
+    embedder = Embedder.open(settings.embedding_model, settings.home)
+    return Templates(EmbeddingCache(settings.home).vectors(texts, lambda: embedder))
 
 
 def _keys(settings: Settings, alerts: pa.Table, template: Ids, templates: Templates | None) -> Keys:

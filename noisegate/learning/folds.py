@@ -155,12 +155,16 @@ def _keep(path: Path, part: Singles) -> None:
     Path(file.name).replace(path)
 
 
-def forget_old(settings: Settings, keep: Sequence[Path] = (), limit_bytes: int = 1 << 30) -> None:
-    """Delete the forecasts used longest ago, until those kept take at most `limit_bytes`."""
+KEPT_BYTES = 1 << 30
+"""Forecasts kept on disk."""
+
+
+def forget_old(settings: Settings) -> None:
+    """Delete the forecasts used longest ago, until those kept take at most KEPT_BYTES."""
     folder = settings.home / "cache" / "folds"
     files = sorted(folder.glob("*.npy"), key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0
     for path in files:
         total += path.stat().st_size
-        if total > limit_bytes and path not in keep:
+        if total > KEPT_BYTES:
             path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from scipy import stats
 
 from noisegate.decision.decide import hold_steps, seconds
 from noisegate.decision.outcomes import Floats, Ints
-from noisegate.decision.policy import CANDIDATES, PRICES, OperatingPoint
+from noisegate.decision.policy import CANDIDATES, OperatingPoint
 from noisegate.learning.backtest import Candidates, Lived, first_of_fraction, live_through
 from noisegate.learning.card import Figure, GateResult, Manifest, manifest_json, read_manifest
 from noisegate.learning.cluster import Task
@@ -154,11 +154,10 @@ def _points(
     steps = candidates.steps[chosen]
     team = Ledger.of(examples, steps).point(now_us, settings.delay_budget_s)
     points = {"": team}
-    services = np.array(examples.services, dtype=object)
     for name, own in settings.services.items():
         if own.delay_budget_s is None:
             continue
-        ledger = Ledger.of(examples, steps, services == name)
+        ledger = Ledger.of(examples, steps, examples.services == name)
         if len(ledger.known_us) < LEAST_REAL:
             continue  # too few to judge it alone: it lives by the team's point
         point = ledger.point(now_us, own.delay_budget_s)
@@ -264,8 +263,7 @@ def _champion_gate(
 def champion_holds(examples: Examples, champion: Champion, rows: Ints) -> Floats:
     """Seconds that a champion holds each of the alerts `rows`, shape (k,)."""
     cdf = champion.forecast(examples.seen.rows(rows)).cdf
-    services = np.array(examples.services, dtype=object)[rows]
-    prices = np.array([champion.point(s).price or np.nan for s in services])
+    prices = np.array([champion.point(s).price or np.nan for s in examples.services[rows]])
     steps = np.zeros(len(rows), dtype=np.uint8)
     for price in np.unique(prices[~np.isnan(prices)]):
         same = prices == price
@@ -283,17 +281,9 @@ def _decision_time_s(folder: Path, examples: Examples, decisions: int = 300) -> 
     took = []
     for i in range(max(0, last - decisions), last + 1):
         began = time.perf_counter()
-        champion_holds_one(model, examples, i)
+        champion_holds(examples, model, np.array([i]))
         took.append(time.perf_counter() - began)
     return float(np.quantile(took[1:], 0.5)), float(np.quantile(took[1:], 0.99))
-
-
-def champion_holds_one(model: Champion, examples: Examples, i: int) -> int:
-    """Decide one alert alone: the step it is held for."""
-    cdf = model.forecast(examples.seen.rows(slice(i, i + 1))).cdf
-    price = model.points[""].price or PRICES[-1]
-    at = slice(i, i + 1)
-    return int(hold_steps(cdf, [price], examples.transient_s[at], examples.max_hold_s[at])[0, 0])
 
 
 def _models(settings: Settings) -> Path:
