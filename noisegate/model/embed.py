@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 
-TEMPLATE_VERSION = 1
-"""Grows when `template` or `alert_text` changes an answer: stored templates are then stale."""
-
 MAX_TEXT = 2_000
 """Characters of an alert's text that count: what a model reads ends sooner, stack traces do not."""
 
