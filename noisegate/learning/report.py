@@ -40,8 +40,7 @@ def report_html(
     figures: dict[str, Figure],
     gates: tuple[GateResult, ...],
     *,
-    now: str | None = None,
-    entities: Mapping[str, int] | None = None,
+    picture: Path | None = None,
 ) -> str:
     """One HTML file without references to anything outside it; the same input gives the same bytes.
 
@@ -54,17 +53,18 @@ def report_html(
         model: the model that was judged, for its operating point.
         figures: of `learning.figures.measure` on the later part.
         gates: of the promotion.
-        now: when the report was made, in words; None: not said.
-        entities: scrubbed entities by kind; default: as the snapshot's manifest counts them.
+        picture: write the curve here, too, as `save_picture` does.
     """
     judged = Judged.of(examples, lived)
     found, alerts_only = _snapshot_facts(settings, examples)
+    drawn = _curve_drawings(settings, examples, candidates, lived, figures)
+    if picture is not None:
+        _write(drawn[0][0], picture)
     values = {
         "style": Markup(plots.COLOURS + plots.STYLE),
         "title": "what stays off the pager",
         "pages": "alerts" if alerts_only else "pages",
         "alerts_only": alerts_only,
-        "now": now,
         "data_digest": examples.data_digest,
         "transient_s": settings.transient_s,
         "own_services": any(own.transient_s for own in settings.services.values()),
@@ -74,9 +74,9 @@ def report_html(
         "severities": severities(examples, judged),
         "noisiest": noisiest(examples, judged),
         "facts": sections.fact_values(examples, judged),
-        "entities": sections.entity_values(found if entities is None else entities),
+        "entities": sections.entity_values(found),
         **_verdict(settings, examples, judged, lived.first, figures, gates, alerts_only),
-        **_curve(settings, examples, candidates, lived, figures),
+        **_curve(settings, drawn, figures),
         **sections.ablation_values(settings, examples, candidates, ablation, judged, lived.first),
         **sections.service_values(examples, judged, figures),
         **sections.period_values(settings, examples, judged),
@@ -102,7 +102,10 @@ def save_picture(
         figures: of `learning.figures.measure` on the later part.
         path: where it goes, such as docs/noise-off.svg.
     """
-    drawing = _curve_drawings(settings, examples, candidates, lived, figures)[0][0]
+    _write(_curve_drawings(settings, examples, candidates, lived, figures)[0][0], path)
+
+
+def _write(drawing: plots.Drawing, path: Path) -> None:
     svg = plots.standalone(drawing, "Noise kept off the pager, for how much delay")
     path.write_text(svg, encoding="utf-8")
 
@@ -261,12 +264,10 @@ def _ends(figure: Figure) -> tuple[float, float, float]:
 
 def _curve(
     settings: Settings,
-    examples: Examples,
-    candidates: Candidates,
-    lived: Lived,
+    drawn: tuple[list[plots.Drawing], list[plots.Line], Fixed],
     figures: dict[str, Figure],
 ) -> dict[str, Any]:
-    drawings, lines, fixed = _curve_drawings(settings, examples, candidates, lived, figures)
+    drawings, lines, fixed = drawn
     delay, off = figures["delay_s"].value, figures["noise_off"].value
     budgets = [share * settings.transient_s for share in BUDGETS]
     curves = [line.curve for line in lines]

@@ -30,7 +30,7 @@ from noisegate.learning.folds import (
     known_before,
 )
 from noisegate.learning.promise import BOUND, LEAST_REAL, Ledger, choose_candidate
-from noisegate.learning.report import report_html, save_picture
+from noisegate.learning.report import report_html
 from noisegate.model.champion import Champion
 from noisegate.model.durations import MODEL_VERSION, fit
 from noisegate.settings import Settings
@@ -192,11 +192,19 @@ def _judge(
             GateResult("loads_and_decides", p99 <= DECIDES_WITHIN_S, p99, DECIDES_WITHIN_S,
                        f"loaded from its folder; one decision takes {1e3 * p99:.2f} ms (P99)"),
         )  # fmt: skip
-        html = report_html(settings, examples, candidates, ablation, lived, model, figures, gates)
-        (folder / "report.html").write_text(html, encoding="utf-8")
         (folder / "plots").mkdir()
-        picture = folder / "plots" / "noise-off.svg"
-        save_picture(settings, examples, candidates, lived, figures, picture)
+        html = report_html(
+            settings,
+            examples,
+            candidates,
+            ablation,
+            lived,
+            model,
+            figures,
+            gates,
+            picture=folder / "plots" / "noise-off.svg",
+        )
+        (folder / "report.html").write_text(html, encoding="utf-8")
         return _publish(settings, examples, model, figures, gates, trained_to, folder)
 
 
