@@ -185,10 +185,11 @@ def read_file(path: Path, plan: Callable[[Sequence[str]], ColumnMap]) -> Iterato
 def _csv(path: Path, packed: bool, plan: Callable[[Sequence[str]], ColumnMap]) -> Iterator[Chunk]:
     columns = plan(_csv_header(path, packed))
     theirs = list(dict.fromkeys(columns.read.values()))
-    broken: list[int] = []
+    broken: list[tuple[int, int]] = []
 
     def note(row: Any) -> str:
-        broken.append(row.number)
+        # An unclosed quote swallows the lines after it: each counts.
+        broken.append((row.number, 1 + row.text.count("\n")))
         return "skip"
 
     with pa.input_stream(path, compression="gzip" if packed else None) as stream:
@@ -205,13 +206,17 @@ def _csv(path: Path, packed: bool, plan: Callable[[Sequence[str]], ColumnMap]) -
         )
         first = 1
         for batch in reader:
-            skipped = [n - 1 for n in broken]  # the reader counts the header as row 1
+            skipped = [n - 1 for n, _ in broken]  # the reader counts the header as row 1
+            rejected = tuple(
+                Rejected(n - 1, "row", "spans lines: is a quote not closed?")
+                if lines > 1
+                else Rejected(n - 1, "row", "has not as many fields as the header")
+                for n, lines in broken
+                for _ in range(lines)
+            )
             broken.clear()
             rows = np.arange(first, first + batch.num_rows + len(skipped))
             first = int(rows[-1]) + 1 if len(rows) else first
-            rejected = tuple(
-                Rejected(n, "row", "has not as many fields as the header") for n in skipped
-            )
             yield Chunk(_ours(batch, columns), np.setdiff1d(rows, skipped), rejected)
 
 

@@ -446,3 +446,14 @@ def test_raw_rows_bit_by_bit_complete_each_other(settings: Settings, store: Engi
     total = reports[0] + reports[1] + reports[2]
     assert (total.read, total.new, total.changed, total.unchanged) == (6, 1, 1, 1)
     assert (total.refused, total.reasons) == (3, {"starts_at is missing": 3})
+
+
+def test_the_rows_that_an_unclosed_quote_swallows_are_counted(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    lines = [f"web,disk{i},{1_700_000_000 + i}" for i in range(100)]
+    lines[50] = 'web,"disk50,1700000050'
+    path = tmp_path / "unclosed.csv"
+    path.write_text("\n".join(["service,name,starts_at", *lines, ""]))
+    with pytest.raises(InputError, match=r"50 of 100 rows are bad.*a quote not closed"):
+        import_file(sqlite_settings, path, {})
