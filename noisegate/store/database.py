@@ -244,7 +244,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """Turn write-ahead logging on; while another process does so, SQLite refuses without waiting."""
+    """Turn write-ahead logging on; while another process does, SQLite refuses without waiting."""
     until = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
