@@ -1,7 +1,7 @@
 """Commands that learn and judge: retrain, tune, backtest, report."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,13 +70,9 @@ def _print_run(result: "FlowResult", as_json: bool) -> None:
                 "version": result.version,
                 "report": report,
                 "figures": as_rows(result.figures or {}),
-                "gates": [
-                    {"name": g.name, "passed": g.passed, "figure": g.figure, "limit": g.limit,
-                     "reason": g.reason}
-                    for g in result.gates
-                ],
+                "gates": [asdict(gate) for gate in result.gates],
             }
-        )  # fmt: skip
+        )
         return
     named = "" if result.version is None else f" (version {result.version})"
     typer.echo(f"{result.flow}: {result.outcome}{named}")
