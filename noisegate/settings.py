@@ -183,6 +183,25 @@ class Settings(BaseSettings):
     )
     seed: int = Field(7, ge=0, lt=2**31, description="Seed of everything random.")
 
+    # Watching
+    exporter_origin: str = Field(
+        "live",
+        pattern="^(live|simulated)$",
+        description="Rows that the exporter counts: live, or simulated (the demo's).",
+    )
+    alerts_by: str = Field(
+        "prometheus",
+        pattern="^(prometheus|grafana)$",
+        description="Who evaluates the SLO alerts: prometheus or grafana; the other's are paused.",
+    )
+    grafana_url: str = Field(
+        "http://localhost:3000", description="Grafana's address in the links of alerts."
+    )
+    runbook_url: str = Field(
+        "https://github.com/noisegate/noisegate/blob/main/docs/runbooks",
+        description="Folder of the runbooks in the links of alerts.",
+    )
+
     @field_validator("never_hold", "severities")
     @classmethod
     def _lower_case(cls, values: list[str]) -> list[str]:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, select
 
 from noisegate.alert import Origin
 from noisegate.errors import BusyError
 from noisegate.store.database import take_numbers, writing
+from noisegate.store.facts import Event, append_events
 from noisegate.store.runs import confirm, database_now, store_errors
 from noisegate.store.tables import EventRow
 
@@ -127,11 +128,7 @@ def record(
             "run_id": run_id,
         }
         now = database_now(connection)
-        connection.execute(
-            insert(EventRow).values(
-                kind=KIND, at=now, known_at=now, origin=Origin.LIVE.value, payload=payload
-            )
-        )
+        append_events(connection, [Event(KIND, now, now, Origin.LIVE, payload)])
         return _read(connection)[-1]
 
 

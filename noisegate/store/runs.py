@@ -37,6 +37,9 @@ HEARTBEAT_S = 10.0
 STALE_S = 60.0
 """Age of the last heartbeat after which a run counts as crashed, seconds: six missed in a row."""
 
+_ENDED = "run_ended"
+"""The sequence of ended runs: the exporter reads them in this order."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -193,11 +196,7 @@ def _open(engine: Engine, run: Run, origin: str, flows: set[str], stale_s: float
             # Flows that exclude each other take turns here; the index `one_open_run` sees only one.
             take_numbers(connection, "run", 1)
             now = database_now(connection)
-            crashed = connection.execute(
-                update(RunRow)
-                .where(_is_open(flows), RunRow.heartbeat_at < now - int(stale_s * MICROS))
-                .values(ended_at=now, outcome=RunOutcome.CRASHED.value)
-            ).rowcount
+            crashed = _close_crashed(connection, flows, now, stale_s)
             _refuse_if_busy(connection, flows, now, stale_s)
             connection.execute(
                 insert(RunRow).values(
@@ -212,6 +211,25 @@ def _open(engine: Engine, run: Run, origin: str, flows: set[str], stale_s: float
         raise BusyError(f"another run of {run.flow} has just begun: wait for it") from None
     if crashed:
         _log.warning("an earlier run had no heartbeat for %g s: closed as crashed", stale_s)
+
+
+def _close_crashed(connection: Connection, flows: set[str], now: int, stale_s: float) -> int:
+    crashed = connection.scalars(
+        select(RunRow.run_id).where(
+            _is_open(flows), RunRow.heartbeat_at < now - int(stale_s * MICROS)
+        )
+    ).all()
+    for run_id in crashed:
+        connection.execute(
+            update(RunRow)
+            .where(RunRow.run_id == run_id)
+            .values(
+                ended_at=now,
+                outcome=RunOutcome.CRASHED.value,
+                seq=take_numbers(connection, _ENDED, 1),
+            )
+        )
+    return len(crashed)
 
 
 def _refuse_if_busy(connection: Connection, flows: set[str], now: int, stale_s: float) -> None:
@@ -260,5 +278,10 @@ def _close(engine: Engine, run: Run) -> None:
             update(RunRow)
             # A row that was taken over keeps its outcome: crashed.
             .where(RunRow.run_id == run.run_id, RunRow.ended_at.is_(None))
-            .values(ended_at=database_now(connection), outcome=str(run.outcome), detail=run.detail)
+            .values(
+                ended_at=database_now(connection),
+                outcome=str(run.outcome),
+                detail=run.detail,
+                seq=take_numbers(connection, _ENDED, 1),
+            )
         )

@@ -1,6 +1,17 @@
 """The tables. Times are integer microseconds since 1970, UTC: exact, fast, the same everywhere."""
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -68,10 +79,70 @@ class RunRow(Base):
     outcome: Mapped[str | None] = mapped_column(String(16))
     """promoted | refused | unchanged | failed | crashed; null while it runs."""
     detail: Mapped[dict[str, object] | None] = mapped_column(JSON)
+    seq: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    """Taken when it ends, in commit order; null while it runs."""
+
+
+class DecisionRow(Base):
+    """What the gate decided for one alert, append-only; the exporter turns rows into counters."""
+
+    __tablename__ = "decision"
+
+    decision_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    alert_id: Mapped[str] = mapped_column(String(32), index=True)
+    origin: Mapped[str] = mapped_column(String(16))
+    service: Mapped[str] = mapped_column(Text)
+    at: Mapped[int] = mapped_column(BigInteger, index=True)
+    action: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str] = mapped_column(String(32))
+    hold_s: Mapped[float] = mapped_column(Float)
+    status: Mapped[str] = mapped_column(String(8))
+    """ok | failed | too_late: a decision that failed or came too late paged."""
+    latency_us: Mapped[int | None] = mapped_column(BigInteger)
+    """From the alert's arrival to the decision, microseconds; null where it failed before."""
+    version: Mapped[int | None] = mapped_column(Integer)
+    """The champion's version; null: decided without one."""
+    holdout: Mapped[bool] = mapped_column(Boolean)
+    """Paged by lot, whatever the model said, so that quality stays measurable."""
+    trace_id: Mapped[str | None] = mapped_column(String(32))
+    seq: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class OutcomeRow(Base):
+    """What became of one decided alert, append-only; a late verdict appends a correction."""
+
+    __tablename__ = "outcome"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    decision_id: Mapped[str] = mapped_column(String(32), index=True)
+    alert_id: Mapped[str] = mapped_column(String(32))
+    origin: Mapped[str] = mapped_column(String(16))
+    service: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(String(8))
+    """noise | real | unseen | censored."""
+    was: Mapped[str | None] = mapped_column(String(8))
+    """Null: the first word on it. Else a correction, and this is what had been said before."""
+    paged: Mapped[bool] = mapped_column(Boolean)
+    delay_s: Mapped[float] = mapped_column(Float)
+    """How long it was held before it paged or cleared, seconds."""
+    holdout: Mapped[bool] = mapped_column(Boolean)
+    known_at: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class TotalRow(Base):
+    """What the exporter has counted so far, and (`metric` = cursor) up to which row."""
+
+    __tablename__ = "total"
+
+    metric: Mapped[str] = mapped_column(String(128), primary_key=True)
+    labels: Mapped[str] = mapped_column(String(512), primary_key=True)
+    """A JSON object with sorted keys."""
+    origin: Mapped[str] = mapped_column(String(16), primary_key=True)
+    value: Mapped[float] = mapped_column(Float)
 
 
 class EventRow(Base):
-    """Append-only facts: promotions (audit), outcomes, holdout results, maintenance, findings."""
+    """Append-only facts: promotions (audit), scrubbed entities, canaries, findings, maintenance."""
 
     __tablename__ = "event"
 
@@ -83,6 +154,8 @@ class EventRow(Base):
     known_at: Mapped[int] = mapped_column(BigInteger)
     origin: Mapped[str] = mapped_column(String(16))
     payload: Mapped[dict[str, object]] = mapped_column(JSON)
+    seq: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    """In commit order, unlike event_id on PostgreSQL; null only in the row of the store's name."""
 
 
 class SequenceRow(Base):

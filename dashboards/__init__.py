@@ -1,0 +1,1 @@
+"""All that Grafana shows, and no decision: dashboards and alerting files, through grafanalib."""

@@ -1,0 +1,119 @@
+"""Facts that are counted: decisions, outcomes and events, appended in commit order.
+
+Numbers (`seq`) are taken inside the transaction that inserts, and the sequence's row stays locked
+until it commits: who has seen number k has seen every number below it, on PostgreSQL too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, insert
+
+from noisegate.alert import Action, Origin
+from noisegate.store.database import take_numbers
+from noisegate.store.tables import DecisionRow, EventRow, OutcomeRow
+
+
+class Status(StrEnum):
+    """How a decision went; the two bad ones paged."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TOO_LATE = "too_late"
+
+
+class Became(StrEnum):
+    """What became of a decided alert."""
+
+    NOISE = "noise"
+    REAL = "real"
+    UNSEEN = "unseen"
+    CENSORED = "censored"
+
+
+class Kind(StrEnum):
+    """Kinds of events that the exporter counts, with their payload."""
+
+    SCRUB = "scrub"
+    """{"entities": {"EMAIL": 3, ...}}: what an import or a snapshot replaced."""
+    CANARY = "canary"
+    """{"planted": n, "missed": m}: made-up personal data sent through the scrubber by a run."""
+    FINDING = "finding"
+    """{"entities": {"EMAIL": 1}}: what an audit of a snapshot found unscrubbed."""
+    PROMOTION = "promotion"
+    """See store/audit.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFact:
+    """One row of the decision table; times in microseconds since 1970, UTC."""
+
+    decision_id: str
+    alert_id: str
+    origin: Origin
+    service: str
+    at: int
+    action: Action
+    reason: str
+    hold_s: float
+    status: Status
+    latency_us: int | None
+    version: int | None
+    holdout: bool = False
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFact:
+    """One row of the outcome table; `known_at` in microseconds since 1970, UTC."""
+
+    decision_id: str
+    alert_id: str
+    origin: Origin
+    service: str
+    outcome: Became
+    paged: bool
+    delay_s: float
+    known_at: int
+    was: Became | None = None
+    holdout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of the event table; times in microseconds since 1970, UTC."""
+
+    kind: str
+    at: int
+    known_at: int
+    origin: Origin
+    payload: Mapping[str, object]
+
+
+def append_decisions(connection: Connection, facts: Sequence[DecisionFact]) -> None:
+    """Insert decisions, in this order."""
+    _append(connection, DecisionRow, "decision", facts)
+
+
+def append_outcomes(connection: Connection, facts: Sequence[OutcomeFact]) -> None:
+    """Insert outcomes and corrections, in this order."""
+    _append(connection, OutcomeRow, "outcome", facts)
+
+
+def append_events(connection: Connection, events: Sequence[Event]) -> None:
+    """Insert events, in this order."""
+    _append(connection, EventRow, "event", events)
+
+
+def _append(
+    connection: Connection,
+    table: type[DecisionRow] | type[OutcomeRow] | type[EventRow],
+    name: str,
+    facts: Sequence[DecisionFact] | Sequence[OutcomeFact] | Sequence[Event],
+) -> None:
+    if not facts:
+        return
+    first = take_numbers(connection, name, len(facts))
+    rows = [asdict(fact) | {"seq": first + i} for i, fact in enumerate(facts)]
+    connection.execute(insert(table), rows)
