@@ -12,7 +12,7 @@ Recorded series (labels besides: slo, service):
     slo:budget:exhaustion_seconds{period}  time until it is spent at the 1h burn rate, if it burns
     slo:level:value  slo:level:limit       Freshness, ConsecutiveFailures, Level: seconds or runs
     slo:bound:ratio{side}                  Delayed: lower and upper bound of the bad share
-    slo:firing:state{tier}                 1 while the tier's condition holds (with hysteresis), or 0
+    slo:firing:state{tier}                 1 while the tier's condition holds, else 0; hysteresis in it
 
 Tiers: the Burn names (page_1h ...), absent (page), stuck (ticket), invalid (ticket), over (level
 kinds), unproven (Delayed). An alert reads its state, so Prometheus and Grafana cannot disagree.

@@ -5,7 +5,7 @@ until it commits: who has seen number k has seen every number below it, on Postg
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from sqlalchemy import Connection, insert
@@ -110,10 +110,18 @@ def _append(
     connection: Connection,
     table: type[DecisionRow] | type[OutcomeRow] | type[EventRow],
     name: str,
-    facts: Sequence[DecisionFact] | Sequence[OutcomeFact] | Sequence[Event],
+    facts: Sequence[DecisionFact | OutcomeFact | Event],
 ) -> None:
     if not facts:
         return
     first = take_numbers(connection, name, len(facts))
-    rows = [asdict(fact) | {"seq": first + i} for i, fact in enumerate(facts)]
+    names = [field.name for field in fields(facts[0])]
+    rows = [
+        {name: _plain(getattr(fact, name)) for name in names} | {"seq": seq}
+        for seq, fact in enumerate(facts, start=first)
+    ]
     connection.execute(insert(table), rows)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, StrEnum) else value
