@@ -1,9 +1,10 @@
 """SLOs as values: one dataclass per kind of SLI. OpenSLO v1 YAML is read by specs.py."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noisegate.metrics import MetricSpec
+from noisegate.metrics import METRICS, MetricSpec
 
 DAY_S = 86_400.0
 
@@ -17,8 +18,13 @@ class Selector:
     """(label, operator, value); the operator is one of = != =~ !~."""
 
     def __str__(self) -> str:
-        inner = ",".join(f'{label}{op}"{value}"' for label, op, value in self.matchers)
+        inner = ",".join(f"{label}{op}{_quoted(value)}" for label, op, value in self.matchers)
         return f"{self.metric}{{{inner}}}" if inner else self.metric
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +144,10 @@ class Slo:
     file: Path | None = field(default=None, compare=False)
 
 
-def known_metrics() -> dict[str, MetricSpec]:
-    """Our exporter's metrics by the names of their series (`_bucket`, `_sum`, `_count` too)."""
-    from noisegate.metrics import METRICS
-
+def known_metrics(metrics: Iterable[MetricSpec] = METRICS) -> dict[str, MetricSpec]:
+    """Metrics by the names of their series (`_bucket`, `_sum`, `_count` too); default: ours."""
     found: dict[str, MetricSpec] = {}
-    for spec in METRICS:
+    for spec in metrics:
         if spec.kind == "histogram":
             found |= {f"{spec.name}_{part}": spec for part in ("bucket", "sum", "count")}
         else:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from noisegate.cli import data, history, learn, models
+from noisegate.cli import data, demo, history, learn, models, slo, watch
 
 app = typer.Typer(
     name="noisegate",
@@ -20,18 +20,28 @@ app = typer.Typer(
 
 app.command(name="try")(history.try_it)
 app.command()(data.simulate)
+app.command()(demo.demo)
 app.command(name="import")(history.import_alerts)
 app.command()(learn.retrain)
 app.command()(learn.tune)
 app.command()(learn.backtest)
 app.command()(learn.report)
+app.command()(watch.exporter)
 app.add_typer(models.app, name="models")
+app.add_typer(slo.app, name="slo")
 app.add_typer(data.db, name="db")
 
 
 @app.command()
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    grafana: Annotated[
+        str,
+        typer.Option(
+            help="Ask the Grafana at this URL instead (GRAFANA_TOKEN) whether dashboards, alert "
+            "rules and contact points arrived and every panel's query answers."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is configured, reachable and migrated, and how to mend what is not."""
@@ -39,7 +49,13 @@ def doctor(
     from noisegate.cli.output import print_checks
     from noisegate.settings import load_settings
 
-    checks = run_checks(load_settings(), fix=fix)
+    settings = load_settings()
+    if grafana:
+        from noisegate.cli.grafana_check import ask_grafana
+
+        checks = ask_grafana(grafana, settings)
+    else:
+        checks = run_checks(settings, fix=fix)
     print_checks(checks, as_json)
     if any(check.status == "wrong" for check in checks):
         raise typer.Exit(1)

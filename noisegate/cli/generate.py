@@ -1,6 +1,7 @@
 """What is generated from the code: `python -m noisegate.cli.generate [--check] [--picture]`.
 
-Without options docs/configuration.md is written anew; `--check` only says whether it is stale.
+Without options docs/configuration.md and deploy/generated (Prometheus rules and their tests,
+Grafana dashboards and alerting files) are written anew; `--check` only says what is stale.
 `--picture` draws docs/noise-off.svg, too, from a simulated history: that takes minutes.
 """
 
@@ -22,6 +23,7 @@ from noisegate.settings import ServiceSettings, Settings, SourceSettings
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CONFIGURATION = DOCS / "configuration.md"
 PICTURE = DOCS / "noise-off.svg"
+DEPLOY = DOCS.parent / "deploy" / "generated"
 PICTURE_ALERTS = 100_000
 
 _HEAD = """\
@@ -224,22 +226,44 @@ def picture(path: Path, alerts: int = PICTURE_ALERTS) -> None:
         save_picture(settings, examples, candidates, lived, figures, path)
 
 
+def generated() -> dict[Path, str]:
+    """Every generated file and the text that it should hold."""
+    from dashboards.build import dashboard_files
+    from noisegate.cli.slo import built_files, load
+
+    # No setting of the person who generates: the files are the defaults'.
+    files = built_files(load(None), Settings.model_construct()) | dashboard_files()
+    return {CONFIGURATION: configuration()} | {DEPLOY / path: text for path, text in files.items()}
+
+
+def stale(files: dict[Path, str]) -> list[Path]:
+    """Which of the files do not hold what they should, and which are left from before."""
+    found = [
+        path
+        for path, text in files.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    return found + [path for path in DEPLOY.rglob("*") if path.is_file() and path not in files]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write, or check: 1 if something is stale."""
     parser = argparse.ArgumentParser(description="Write what is generated from the code.")
-    parser.add_argument("--check", action="store_true", help="only say whether it is stale")
+    parser.add_argument("--check", action="store_true", help="only say what is stale")
     parser.add_argument("--picture", action="store_true", help=f"draw {PICTURE.name}, too: minutes")
     chosen = parser.parse_args(arguments)
-    text = configuration()
-    if chosen.check:
-        if CONFIGURATION.exists() and CONFIGURATION.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{CONFIGURATION.name} is stale: run `make generate`", file=sys.stderr)
-        return 1
-    CONFIGURATION.write_text(text, encoding="utf-8")
+    files = generated()
+    for path in stale(files):
+        if chosen.check:
+            print(f"{path.name} is stale: run `make generate`", file=sys.stderr)
+        elif path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], encoding="utf-8")
+        else:
+            path.unlink()
     if chosen.picture:
         picture(PICTURE)
-    return 0
+    return int(chosen.check and bool(stale(files)))
 
 
 if __name__ == "__main__":
