@@ -17,7 +17,7 @@ from noisegate.settings import Settings, load_settings
 from noisegate.store import database
 
 REPO = Path(__file__).resolve().parent.parent
-_OURS = ("NOISEGATE_", "ALERT_DB_URI", "RAY_ADDRESS", "MLFLOW_", "PREFECT_")
+_OURS = ("NOISEGATE_", "ALERT_DB_URI", "RAY_ADDRESS", "MLFLOW_", "PREFECT_", "OTEL_")
 
 
 @pytest.fixture(scope="session", autouse=True)

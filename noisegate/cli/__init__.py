@@ -2,6 +2,13 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+_SERVICES = ("exporter",)
+"""Commands that run until they are stopped, mostly with nobody watching."""
 
 
 def main() -> None:
@@ -15,11 +22,14 @@ def main() -> None:
 
     from noisegate.cli.app import app
     from noisegate.errors import NoisegateError, UnforeseenError
+    from observability import entry
 
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    called = _words(app, arguments)
     try:
-        app(arguments)
+        with entry.command(called, service=called in _SERVICES):
+            app(arguments)
     except NoisegateError as error:
         if debug:
             raise
@@ -38,3 +48,17 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _words(app: "Typer", arguments: list[str]) -> str:
+    """The words that name the command, such as "models promote": no option, no argument."""
+    from typer.main import get_command
+
+    command: Any = get_command(app)
+    words = []
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument)
+        if command is None:
+            break
+        words.append(argument)
+    return " ".join(words)

@@ -4,14 +4,17 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from noisegate.errors import UnreachableError
 from noisegate.settings import Settings
+from noisegate.spans import carried, continued, flush, span
 
 TASK_TIMEOUT_S = 1_800.0
 """Longest wait for all tasks of one call, seconds."""
@@ -23,6 +26,22 @@ class Task:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+
+
+_worker_setup: ContextVar[str | None] = ContextVar("noisegate_worker_setup", default=None)
+
+
+@contextmanager
+def workers_set_up_by(dotted_name: str) -> Iterator[None]:
+    """Inside, a cluster that is connected to has each of its worker processes call this function.
+
+    A name, because what it names (telemetry) stands above us and is not ours to import.
+    """
+    token = _worker_setup.set(dotted_name)
+    try:
+        yield
+    finally:
+        _worker_setup.reset(token)
 
 
 @contextmanager
@@ -52,6 +71,11 @@ def cluster(settings: Settings) -> Iterator[None]:
         "object_store_memory": 1 << 30,
     }
     options: dict[str, Any] = {"address": settings.ray_address} if settings.ray_address else local
+    environment: dict[str, Any] = {
+        "env_vars": {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    }
+    if setup := _worker_setup.get():
+        environment["worker_process_setup_hook"] = setup
     try:
         ray.init(
             **options,
@@ -59,7 +83,7 @@ def cluster(settings: Settings) -> Iterator[None]:
             logging_level=logging.ERROR,
             log_to_driver=False,
             configure_logging=False,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}},
+            runtime_env=environment,
         )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise UnreachableError(
@@ -67,7 +91,9 @@ def cluster(settings: Settings) -> Iterator[None]:
             "check RAY_ADDRESS, or unset it to run Ray locally"
         ) from error
     try:
-        yield
+        # Ray says there that a worker died, and a result would no longer be JSON.
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
 
@@ -102,13 +128,16 @@ def run_tasks(
     say = progress or (lambda _: None)
     if not tasks:
         return []
-    with cluster(settings):
+    with cluster(settings), span(what, {"noisegate.tasks": len(tasks)}):
         import ray
 
         handles = [ray.put(value) for value in shared]
         # A killed worker costs a retry, not the run.
         remote = ray.remote(num_cpus=1, max_retries=2)(_call)
-        waiting = [remote.remote(task.function, task.arguments, *handles) for task in tasks]
+        carrier = carried()
+        waiting = [
+            remote.remote(task.function, task.arguments, carrier, *handles) for task in tasks
+        ]
         order, until = list(waiting), time.monotonic() + TASK_TIMEOUT_S
         try:
             while waiting:
@@ -131,5 +160,16 @@ def run_tasks(
                 ray.cancel(handle, force=True)
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], *shared: Any) -> Any:
-    return function(*shared, *arguments)
+def _call(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    carrier: Mapping[str, str],
+    *shared: Any,
+) -> Any:
+    """What a worker does: one task, as a span of the trace that it belongs to."""
+    name = {"code.function.name": f"{function.__module__}.{function.__qualname__}"}
+    try:
+        with continued(carrier), span(function.__name__, name):
+            return function(*shared, *arguments)
+    finally:
+        flush()  # Ray ends its workers without a word

@@ -28,6 +28,7 @@ from noisegate.errors import MissingError
 from noisegate.model.embed import Embedder, EmbeddingCache, alert_text, template
 from noisegate.model.neighbours import TemplateIndex, causal_neighbours
 from noisegate.settings import Settings
+from noisegate.spans import span
 from noisegate.store.snapshot import SnapshotRef, table
 
 COLUMNS = (
@@ -207,6 +208,7 @@ def _template_ids(alerts: pa.Table) -> tuple[Ids, tuple[str, ...]]:
     return encoded.indices.to_numpy().astype(np.int32), tuple(encoded.dictionary.to_pylist())
 
 
+@span("embed")
 def _embed(settings: Settings, texts: tuple[str, ...]) -> Templates | None:
     if len(texts) < 2:
         return None

@@ -1,6 +1,7 @@
 """The way to MLflow: its address, a client that fails soon, its errors as ours."""
 
 import fcntl
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,14 @@ import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.exceptions import InvalidUrlException
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from opentelemetry.trace import SpanKind
 from requests.exceptions import RequestException
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from noisegate.errors import SettingsError, UnreachableError
 from noisegate.settings import Settings
+from noisegate.spans import span
 from noisegate.store.database import connect_url
 
 _SETTING = "NOISEGATE_MLFLOW_TRACKING_URI"
@@ -48,12 +51,21 @@ def connect(uri: str) -> MlflowClient:
         with _alone(uri):
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
-            return client
+            return _traced(client)
     except (UnsupportedModelRegistryStoreURIException, InvalidUrlException) as error:
         raise SettingsError(
             f"{_SETTING} = {_shown(uri)} is no MLflow: write sqlite:///FILE, a database URL or "
             "http://HOST:PORT"
         ) from error
+
+
+def _traced(client: MlflowClient) -> MlflowClient:
+    """Each call of this client is a span: MLflow's own tracing follows models, not its client."""
+    for name, call in inspect.getmembers(client, inspect.ismethod):
+        if not name.startswith("_"):
+            traced = span(f"mlflow {name}", {"peer.service": "mlflow"}, kind=SpanKind.CLIENT)
+            setattr(client, name, traced(call))
+    return client
 
 
 @contextmanager
