@@ -4,6 +4,7 @@ Prefect sees references only (digests, run ids): no rows, no settings, no URL wi
 """
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
 from flows.local import say
+from flows.tracing import task_span
 from flows.unquoted import unquoted
+from noisegate.alert import Origin
 from noisegate.errors import MissingError, UnreachableError
 from noisegate.learning.card import Figure, GateResult, figures_table, gates_table
 from noisegate.learning.reconcile import Finding, reconcile
 from noisegate.learning.registry import Registry, Version
 from noisegate.settings import Settings
+from noisegate.spans import of_run
+from noisegate.store.canary import plant
 from noisegate.store.database import open_store
 from noisegate.store.runs import Run, RunOutcome, lease
 from noisegate.store.snapshot import SnapshotRef, extend
@@ -62,6 +67,18 @@ class LearningRun:
     judged_after: int
     """The newest audit row when the run began: what its candidate is judged against."""
     findings: tuple[Finding, ...]
+    origin: str = Origin.LIVE.value
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note in the run's row how long the body took, seconds, retries and failure included."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = {name: round(time.monotonic() - began, 3)}
+            stages = self.run.detail.get("stages")
+            self.run.detail["stages"] = stages | took if isinstance(stages, dict) else took
 
     @property
     def champion_folder(self) -> Path | None:
@@ -119,13 +136,17 @@ def learning_run(settings: Settings, flow: str, origin: str) -> Iterator[Learnin
     engine = open_store(settings)
     run_id = uuid.uuid4().hex
     try:
-        with unquoted(), lease(engine, flow, run_id, origin, never_beside=_LEARNING) as run:
+        with (
+            unquoted(),
+            of_run(run_id),
+            lease(engine, flow, run_id, origin, never_beside=_LEARNING) as run,
+        ):
             registry = Registry(settings, engine)
             findings = tuple(reconcile(registry, fix=True))
             for finding in findings:
                 _log.warning("%s: %s (%s)", finding.subject, finding.problem, finding.mend)
             after = registry.last_audit_id()
-            yield LearningRun(settings, registry, run, _champion(registry), after, findings)
+            yield LearningRun(settings, registry, run, _champion(registry), after, findings, origin)
     finally:
         engine.dispose()
 
@@ -157,10 +178,12 @@ def unreachable(_task: object, _run: object, state: State) -> bool:
     timeout_seconds=3600,
     cache_policy=NO_CACHE,
 )
+@task_span()
 @unquoted()
 def take_snapshot(learning: LearningRun) -> SnapshotRef:
     """Bring the snapshot up to date. Content-addressed: again is harmless."""
     say("bringing the snapshot up to date")
+    plant(learning.settings, learning.registry.engine, learning.origin)
     return extend(learning.settings, learning.registry.engine)
 
 
@@ -171,6 +194,7 @@ def take_snapshot(learning: LearningRun) -> SnapshotRef:
     timeout_seconds=600,
     cache_policy=NO_CACHE,
 )
+@task_span()
 @unquoted()
 def register_candidate(learning: LearningRun, folder: Path) -> Version:
     """Log it in MLflow as challenger. Idempotent on data, configuration and model."""
@@ -185,6 +209,7 @@ def register_candidate(learning: LearningRun, folder: Path) -> Version:
     timeout_seconds=600,
     cache_policy=NO_CACHE,
 )
+@task_span()
 @unquoted()
 def promote_candidate(learning: LearningRun, version: Version, why: str) -> None:
     """Audit row, alias, pointer. Again, it goes on where it stopped."""
@@ -199,6 +224,7 @@ def promote_candidate(learning: LearningRun, version: Version, why: str) -> None
 
 
 @task(retries=1, timeout_seconds=60, cache_policy=NO_CACHE)
+@task_span()
 @unquoted()
 def publish_result(result: FlowResult) -> None:
     """Show the result in Prefect: figures, gates, reasons."""
@@ -211,14 +237,16 @@ def publish_result(result: FlowResult) -> None:
 
 def settle(learning: LearningRun, folder: Path) -> FlowResult:
     """From a candidate's folder to the champion, or to the reasons why not."""
-    version = register_candidate(learning, folder)
+    with learning.stage("register"):
+        version = register_candidate(learning, folder)
     gates = learning.registry.judge(version)
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         reasons = tuple(f"{gate.name}: {gate.reason}" for gate in failed)
         return learning.end(RunOutcome.REFUSED, *reasons, version=version, gates=gates)
     why = f"every gate passed ({', '.join(gate.name for gate in gates)})"
-    promote_candidate(learning, version, why)
+    with learning.stage("promote"):
+        promote_candidate(learning, version, why)
     return learning.end(RunOutcome.PROMOTED, why, version=version, gates=gates)
 
 

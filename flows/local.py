@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisegate.alert import Origin
-from noisegate.errors import UnreachableError
+from noisegate.errors import NoisegateError, UnreachableError
 from noisegate.settings import Settings, load_settings
+from noisegate.spans import span
 from noisegate.store.database import make_home
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def local_environment(home: Path) -> dict[str, str]:
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",  # flows/tracing.py says why
         # Other users of this machine see the port; without the secret it tells them nothing.
         "PREFECT_SERVER_API_AUTH_STRING": secret,
         "PREFECT_API_AUTH_STRING": secret,
@@ -70,6 +72,11 @@ def chosen_settings() -> Settings:
     They are no parameter of the flow, for Prefect stores parameters, and a URL has a password.
     """
     return _chosen.get() or load_settings()
+
+
+def in_worker() -> bool:
+    """Whether a Prefect worker runs the flow in a process of its own: nobody chose settings."""
+    return _chosen.get() is None
 
 
 def say(what: str) -> None:
@@ -121,14 +128,18 @@ def local_prefect(settings: Settings, progress: Progress | None = None) -> Itera
     tokens = _chosen.set(settings), _progress.set(progress)
     try:
         if os.environ.get("PREFECT_API_URL"):
-            yield
+            from flows.tracing import our_spans
+
+            with our_spans():
+                yield
             return
         home = make_home(settings)
         environment = local_environment(home)
         with _environment(environment), _server(home) as server:
             say("starting Prefect and MLflow")
-            _warm_up(settings)
-            environment["PREFECT_API_URL"] = server.url()
+            with span("start_prefect"):
+                _warm_up(settings)
+                environment["PREFECT_API_URL"] = server.url()
             with _prefect_settings(environment):
                 yield
     finally:
@@ -194,7 +205,9 @@ def _warm_up(settings: Settings) -> None:
     from noisegate.store.database import open_store
 
     engine = open_store(settings)
-    Registry(settings, engine)
+    # An MLflow that does not answer fails the run itself, or no row would say so and nobody hear.
+    with suppress(NoisegateError):
+        Registry(settings, engine)
     engine.dispose()
 
     import flows.retrain  # noqa: F401

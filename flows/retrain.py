@@ -14,6 +14,7 @@ from flows.champion import (
     take_snapshot,
 )
 from flows.local import chosen_settings, say
+from flows.tracing import flow_span, task_span
 from flows.unquoted import unquoted
 from noisegate.alert import Origin
 from noisegate.store.runs import RunOutcome
@@ -22,6 +23,7 @@ from noisegate.store.snapshot import SnapshotRef
 
 # No retry: it is pure, and would only fail the same way an hour later. The next run starts anew.
 @task(timeout_seconds=3 * 3600, cache_policy=NO_CACHE)
+@task_span()
 @unquoted()
 def train_candidates(learning: LearningRun, ref: SnapshotRef) -> Path:
     """Candidates times time folds on Ray; the best one's folder."""
@@ -31,18 +33,22 @@ def train_candidates(learning: LearningRun, ref: SnapshotRef) -> Path:
 
 
 @flow(name="retrain", timeout_seconds=4 * 3600, persist_result=False)
+@flow_span()
 def retrain(origin: str = Origin.LIVE.value) -> FlowResult:
     """Load, scrub, learn, judge, promote. A refusal is a result, not an error."""
     from noisegate.learning.train import config_digest
 
     settings = chosen_settings()
     with learning_run(settings, "retrain", origin) as learning:
-        ref = take_snapshot(learning)
+        with learning.stage("snapshot"):
+            ref = take_snapshot(learning)
         # A tuned champion has seen these data, but its model was fitted on older ones.
         fitted = learning.champion is not None and learning.champion.flow == "retrain"
         if fitted and learning.is_current(ref, config_digest(settings)):
             result = learning.end(RunOutcome.UNCHANGED, "nothing new: champion kept")
         else:
-            result = settle(learning, train_candidates(learning, ref))
+            with learning.stage("train"):
+                folder = train_candidates(learning, ref)
+            result = settle(learning, folder)
     publish_result(result, return_state=True)  # a failure to show it changes no outcome
     return result

@@ -14,6 +14,7 @@ from flows.champion import (
     take_snapshot,
 )
 from flows.local import chosen_settings, say
+from flows.tracing import flow_span, task_span
 from flows.unquoted import unquoted
 from noisegate.alert import Origin
 from noisegate.errors import MissingError
@@ -22,6 +23,7 @@ from noisegate.store.snapshot import SnapshotRef
 
 
 @task(timeout_seconds=3600, cache_policy=NO_CACHE)
+@task_span()
 @unquoted()
 def pick_points(learning: LearningRun, ref: SnapshotRef, champion: Path) -> Path:
     """Replay the trailing window under the champion; the folder with the points that keep it."""
@@ -31,6 +33,7 @@ def pick_points(learning: LearningRun, ref: SnapshotRef, champion: Path) -> Path
 
 
 @flow(name="tune", timeout_seconds=2 * 3600, persist_result=False)
+@flow_span()
 def tune(origin: str = Origin.LIVE.value) -> FlowResult:
     """Choose operating points anew; promote them behind the same gates as a new model."""
     from noisegate.learning.train import config_digest
@@ -40,11 +43,13 @@ def tune(origin: str = Origin.LIVE.value) -> FlowResult:
         champion = learning.champion_folder
         if champion is None:
             raise MissingError("there is no champion to tune: run `noisegate retrain` first")
-        ref = take_snapshot(learning)
+        with learning.stage("snapshot"):
+            ref = take_snapshot(learning)
         if learning.is_current(ref, config_digest(settings)):
             result = learning.end(RunOutcome.UNCHANGED, "nothing new: operating points kept")
         else:
-            points = pick_points(learning, ref, champion)
+            with learning.stage("train"):
+                points = pick_points(learning, ref, champion)
             if _points(points) == _points(champion):
                 result = learning.end(RunOutcome.UNCHANGED, "the best points are the present ones")
             else:

@@ -60,6 +60,8 @@ class Reason(StrEnum):
     NO_OPERATING_POINT = "no_operating_point"
     NOT_WORTH_THE_DELAY = "not_worth_the_delay"
     USUALLY_CLEARS = "usually_clears"
+    HOLDOUT = "holdout"
+    """Paged by lot, whatever the model said, so that quality stays measurable."""
 
 
 @dataclass(frozen=True, slots=True)

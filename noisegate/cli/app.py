@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from noisegate.cli import data, demo, history, learn, models, slo, watch
+from noisegate.cli import backfill, data, demo, history, learn, models, slo, watch
 
 app = typer.Typer(
     name="noisegate",
@@ -28,6 +28,7 @@ app.command()(learn.backtest)
 app.command()(learn.report)
 app.command()(watch.exporter)
 app.add_typer(models.app, name="models")
+slo.app.command()(backfill.backfill)
 app.add_typer(slo.app, name="slo")
 app.add_typer(data.db, name="db")
 

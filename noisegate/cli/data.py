@@ -113,7 +113,9 @@ def store_simulated(
 
     engine = open_store(settings)
     try:
-        report = store_alerts(engine, batches(), progress=count)
+        report = store_alerts(
+            engine, batches(), progress=count, entities=entities, origin=Origin.SIMULATED
+        )
     finally:
         engine.dispose()
     return replace(report, entities=dict(entities))

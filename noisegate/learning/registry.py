@@ -218,6 +218,16 @@ class Registry:
                 self.client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
         return self.show(str(number))
 
+    def pass_over(self, last: int) -> None:
+        """Leave the numbers up to `last` to models that never were: a rehearsal speaks of them."""
+        with self._mlflow():
+            self._name_model()
+            number = 0
+            while number < last:
+                made = self.client.create_model_version(MODEL, f"rehearsed:/{number + 1}")
+                number = int(made.version)
+                self.client.delete_model_version(MODEL, str(number))
+
     def judge(self, version: Version) -> tuple[GateResult, ...]:
         """Every gate of a promotion: the candidate's own and the registry's."""
         taken_off = rolled_back(promotions(self.engine), version.manifest.digest)

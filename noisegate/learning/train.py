@@ -34,6 +34,7 @@ from noisegate.learning.report import report_html
 from noisegate.model.champion import Champion
 from noisegate.model.durations import MODEL_VERSION, fit
 from noisegate.settings import Settings
+from noisegate.spans import span
 from noisegate.store.snapshot import SnapshotRef
 
 Progress = Callable[[str], None]
@@ -61,7 +62,8 @@ def config_digest(settings: Settings) -> str:
     ignored = {
         "home", "db_url", "alert_db_uri", "source", "mlflow_tracking_uri", "ray_address",
         "ray_workers", "max_bad_row_share", "identity_labels", "ignore_labels",
-        "replica_labels", "retrain_every_days",
+        "replica_labels", "retrain_every_days", "exporter_origin", "alerts_by", "grafana_url",
+        "runbook_url",
     }  # fmt: skip
     chosen = settings.model_dump(mode="json", exclude=ignored)
     content = json.dumps([MODEL_VERSION, chosen], sort_keys=True)
@@ -90,14 +92,16 @@ def train(
         UnreachableError: Ray does not answer or does not finish.
     """
     say = progress or (lambda _: None)
-    examples = load_examples(settings, ref, progress=say)
+    with span("load_examples"):
+        examples = load_examples(settings, ref, progress=say)
     first = first_of_fraction(len(examples), test_fraction)
     # The model of the future is fitted beside the models of the past, whatever is chosen then.
     known = known_before(examples, len(examples))
     extra = [Task(fit, (known, settings.seed))] if len(known) >= LEAST_FIT else []
     wanted = [Wanted(), Wanted(text=False, first=first)]
     forecasts, fitted = hazard_forecasts(settings, examples, wanted, extra=extra, progress=say)
-    candidates, ablation = (Candidates.replayed(examples, forecast) for forecast in forecasts)
+    with span("replay"):
+        candidates, ablation = (Candidates.replayed(examples, forecast) for forecast in forecasts)
     say("judging on later data")
     now_us = _end_us(examples)
     chosen = CANDIDATES[0]
@@ -107,7 +111,8 @@ def train(
     points = _points(settings, examples, candidates, chosen, now_us)
     model = Champion(chosen, fitted[0] if chosen != CANDIDATES[0] else None, points, index)
     forget_old(settings)
-    lived = live_through(settings, examples, candidates, first)
+    with span("live_through"):
+        lived = live_through(settings, examples, candidates, first)
     trained_to = int(examples.outcome.starts_us[-1])
     return _judge(settings, examples, candidates, ablation, lived, model, champion, trained_to, say)
 
@@ -121,7 +126,8 @@ def tune(
         The champion itself where its prices are still the best ones.
     """
     say = progress or (lambda _: None)
-    examples = load_examples(settings, ref, progress=say)
+    with span("load_examples"):
+        examples = load_examples(settings, ref, progress=say)
     candidates = Candidates.of(settings, examples, say)
     old = Champion.load(champion)
     points = _points(settings, examples, candidates, old.candidate, _end_us(examples))
@@ -147,6 +153,7 @@ def _end_us(examples: Examples) -> int:
     return int(max(known.max(initial=0), examples.outcome.starts_us[-1])) + 1
 
 
+@span("choose_points")
 def _points(
     settings: Settings, examples: Examples, candidates: Candidates, chosen: str, now_us: int
 ) -> dict[str, OperatingPoint]:
@@ -166,6 +173,7 @@ def _points(
     return points
 
 
+@span("judge")
 def _judge(
     settings: Settings,
     examples: Examples,
@@ -193,17 +201,18 @@ def _judge(
                        f"loaded from its folder; one decision takes {1e3 * p99:.2f} ms (P99)"),
         )  # fmt: skip
         (folder / "plots").mkdir()
-        html = report_html(
-            settings,
-            examples,
-            candidates,
-            ablation,
-            lived,
-            model,
-            figures,
-            gates,
-            picture=folder / "plots" / "noise-off.svg",
-        )
+        with span("report"):
+            html = report_html(
+                settings,
+                examples,
+                candidates,
+                ablation,
+                lived,
+                model,
+                figures,
+                gates,
+                picture=folder / "plots" / "noise-off.svg",
+            )
         (folder / "report.html").write_text(html, encoding="utf-8")
         return _publish(settings, examples, model, figures, gates, trained_to, folder)
 

@@ -135,7 +135,8 @@ def record(
 def _read(connection: Connection) -> list[Promotion]:
     rows = connection.execute(
         select(EventRow.event_id, EventRow.at, EventRow.payload)
-        .where(EventRow.kind == KIND)
+        # A rehearsed history has promotions, too; they made nothing champion here.
+        .where(EventRow.kind == KIND, EventRow.origin == Origin.LIVE.value)
         .order_by(EventRow.event_id)
     )
     return [_promotion(event_id, at, payload) for event_id, at, payload in rows]

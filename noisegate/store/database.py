@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlche
 
 from noisegate.errors import MissingError, SettingsError, UnreachableError
 from noisegate.settings import Settings
+from noisegate.spans import watched
 from noisegate.store.tables import SequenceRow
 
 BUSY_TIMEOUT_S = 60
@@ -196,7 +197,7 @@ def _engine(settings: Settings, url: URL) -> Engine:
         "hide_parameters": True,  # no row in an error message
     }
     try:
-        engine = create_engine(url, **options)
+        engine = watched(create_engine(url, **options))
     except (NoSuchModuleError, ArgumentError, ImportError) as error:
         raise SettingsError(f"NOISEGATE_DB_URL: {error}") from None
     if backend == "sqlite":

@@ -39,6 +39,8 @@ class Kind(StrEnum):
     """{"entities": {"EMAIL": 3, ...}}: what an import or a snapshot replaced."""
     CANARY = "canary"
     """{"planted": n, "missed": m}: made-up personal data sent through the scrubber by a run."""
+    SNAPSHOT = "snapshot"
+    """{"newest": us}: the newest start in the team's own database, whose alerts we do not store."""
     FINDING = "finding"
     """{"entities": {"EMAIL": 1}}: what an audit of a snapshot found unscrubbed."""
     PROMOTION = "promotion"

@@ -144,7 +144,13 @@ def import_file(
 
     try:
         with _rejects_file(rejects) as refuse:
-            report = store_alerts(engine, batches(refuse), progress=progress)
+            report = store_alerts(
+                engine,
+                batches(refuse),
+                progress=progress,
+                entities=tally.entities,
+                origin=origin,
+            )
     finally:
         engine.dispose()
     return replace(

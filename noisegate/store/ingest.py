@@ -37,9 +37,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.scrub import VERSION, Scrubber
 from noisegate.store.database import take_numbers, unreachable
+from noisegate.store.facts import Event, Kind, append_events
 from noisegate.store.identity import Identity
 from noisegate.store.prepare import COLUMNS, LABEL, Occurrences, Prepared, Rejected, prepare
-from noisegate.store.runs import store_errors
+from noisegate.store.runs import database_now, store_errors
 from noisegate.store.tables import AlertRow, Base, VerdictRow
 
 __all__ = [
@@ -116,6 +117,8 @@ def store_alerts(
     *,
     scrubber_version: int = VERSION,
     progress: Callable[[int], None] | None = None,
+    entities: Mapping[str, int] | None = None,
+    origin: Origin = Origin.IMPORT,
 ) -> ImportReport:
     """Merge alerts into our store: unknown ones are added, known ones completed or corrected.
 
@@ -127,6 +130,9 @@ def store_alerts(
         batches: ALERT_SCHEMA, scrubbed. Raising inside it leaves the store as it was.
         scrubber_version: of the scrubber that these texts went through.
         progress: called with the number of rows read so far.
+        entities: what was replaced in these rows, complete when they end: recorded for the
+            exporter, if any of them lands.
+        origin: of that record.
 
     Returns:
         Counts; `refused` and what follows it are the caller's to fill.
@@ -135,7 +141,9 @@ def store_alerts(
         UnreachableError: the database stopped answering, is locked for too long, or full.
     """
     with store_errors(engine):
-        return _store(engine, batches, scrubber_version, progress)
+        # Not `or {}`: a counter is empty, and false, until the batches are read.
+        replaced = {} if entities is None else entities
+        return _store(engine, batches, scrubber_version, progress, replaced, origin)
 
 
 def store_raw(
@@ -153,7 +161,7 @@ def store_raw(
     """
     done = prepare(raw, identity=identity, scrubber=scrubber, source=source, origin=origin)
     reasons = Counter(f"{r.field} {r.reason}" for r in done.rejected)
-    report = store_alerts(engine, [done.alerts])
+    report = store_alerts(engine, [done.alerts], entities=done.entities, origin=origin)
     return replace(
         report,
         read=raw.num_rows,
@@ -168,6 +176,8 @@ def _store(
     batches: Iterable[pa.RecordBatch],
     scrubber_version: int,
     progress: Callable[[int], None] | None,
+    entities: Mapping[str, int],
+    origin: Origin,
 ) -> ImportReport:
     with engine.connect() as connection, _staging(connection):
         read, layers, open_ = _stage(connection, batches, progress)
@@ -185,9 +195,18 @@ def _store(
             if not changed and not verdicts:
                 connection.rollback()  # nothing new: not even numbers are used up
             else:
+                record_scrubbed(connection, entities, origin)
                 connection.commit()
     changed -= new
     return ImportReport(read, new, changed, read - new - changed, verdicts, open=open_)
+
+
+def record_scrubbed(connection: Connection, entities: Mapping[str, int], origin: Origin) -> None:
+    """Record how often each kind of personal data or secret was replaced, for the exporter."""
+    found = {str(entity): n for entity, n in sorted(entities.items()) if n > 0}
+    if found:
+        now = database_now(connection)
+        append_events(connection, [Event(Kind.SCRUB, now, now, origin, {"entities": found})])
 
 
 @contextmanager
@@ -271,10 +290,11 @@ def _write_lock(connection: Connection) -> Iterator[None]:
 
 
 def _merge_alerts(connection: Connection, layer: int, first: int, scrubber_version: int) -> int:
-    names = ["alert_id", "origin", *_MERGED, "scrubber", "seq"]
+    names = ["alert_id", "origin", *_MERGED, "scrubber", "seq", "first_seq"]
     source = _layer(layer).add_columns(
-        *(_STAGED.c[name] for name in names[:-2]),
+        *(_STAGED.c[name] for name in names[:-3]),
         literal(scrubber_version, Integer),
+        _STAGED.c.row + first,
         _STAGED.c.row + first,
     )
     statement = _insert(connection, _ALERT).from_select(names, source)

@@ -7,9 +7,9 @@ servers whose clocks differ agree on who is alive.
 
 import logging
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from sqlalchemy import (
@@ -169,6 +169,16 @@ def confirm(connection: Connection, run_id: str) -> None:
             f"run {run_id} lost its lease (no heartbeat for over {STALE_S:g} s) and another run "
             "took over: nothing was promoted; see `noisegate doctor`"
         )
+
+
+def append_ended(connection: Connection, runs: Sequence[PastRun]) -> None:
+    """Insert runs that have ended, in the order of their ends: a rehearsal's, none of ours."""
+    if not runs:
+        return
+    first = take_numbers(connection, _ENDED, len(runs))
+    connection.execute(
+        insert(RunRow), [asdict(run) | {"seq": seq} for seq, run in enumerate(runs, start=first)]
+    )
 
 
 def past_runs(engine: Engine, flow: str | None = None, limit: int = 20) -> list[PastRun]:

@@ -25,13 +25,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Engine
 
-from noisegate.alert import ALERT_SCHEMA
+from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.errors import MissingError
 from noisegate.scrub import VERSION, Scrubber
 from noisegate.settings import Settings
-from noisegate.store.database import make_home
+from noisegate.store.database import make_home, writing
+from noisegate.store.facts import Event, Kind, append_events
 from noisegate.store.files import Tally
 from noisegate.store.identity import Identity
+from noisegate.store.ingest import record_scrubbed
 from noisegate.store.parts import (
     PART_ROWS,
     Part,
@@ -50,7 +52,7 @@ from noisegate.store.parts import (
 )
 from noisegate.store.prepare import Occurrences, prepare
 from noisegate.store.reading import newest_number, read_alerts, reading, scrub_again, store_id
-from noisegate.store.runs import store_errors
+from noisegate.store.runs import database_now, store_errors
 from noisegate.store.source import open_source
 
 FORMAT = 1
@@ -143,6 +145,9 @@ def extend(
     better = last is not None and last.scrubber != state.scrubber
     _compact(folder / "parts", state, 0.0 if better else _MUCH_DROPPED)
     ref = _publish(folder, state)
+    if settings.alert_db_uri:  # alerts of our own store are counted when they come
+        with store_errors(engine):
+            _record(engine, last, state)
     _sweep(folder)
     return ref
 
@@ -273,6 +278,17 @@ def _from_source(
 
 def _continued(last: _State) -> _State:
     return replace(last, parts=list(last.parts), entities=Counter(last.entities))
+
+
+def _record(engine: Engine, last: _State | None, state: _State) -> None:
+    """For the exporter: what was replaced in the rows that are new, and how new they are."""
+    newest = max((part.max_start for part in state.parts), default=None)
+    with writing(engine) as connection:
+        grown = state.entities - (last.entities if last else Counter())
+        record_scrubbed(connection, grown, Origin.LIVE)
+        if newest is not None:
+            now, payload = database_now(connection), {"newest": newest}
+            append_events(connection, [Event(Kind.SNAPSHOT, now, now, Origin.LIVE, payload)])
 
 
 def _merge(parts: Path, state: _State, batch: pa.RecordBatch) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from noisegate.errors import InputError, SettingsError, UnreachableError
 from noisegate.settings import Settings
+from noisegate.spans import watched
 from noisegate.store.database import connect_url, shown_url, unreachable
 from noisegate.store.mapping import ColumnMap, map_columns
 
@@ -170,7 +171,7 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         url = _read_only_file(url)
     try:
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        engine = watched(create_engine(url, pool_pre_ping=True, hide_parameters=True))
     except (NoSuchModuleError, ArgumentError, ImportError) as error:
         raise SettingsError(f"{SETTING}: {error}: install that database's driver") from None
     if engine.dialect.name in ("mysql", "mariadb"):

@@ -1,5 +1,7 @@
 """The tables. Times are integer microseconds since 1970, UTC: exact, fast, the same everywhere."""
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -17,6 +19,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 class Base(DeclarativeBase):
     """The declarative base of our tables."""
+
+
+def _own_seq(context: Any) -> int:
+    return int(context.get_current_parameters()["seq"])
 
 
 class AlertRow(Base):
@@ -39,6 +45,8 @@ class AlertRow(Base):
     scrubber: Mapped[int] = mapped_column(Integer)
     seq: Mapped[int] = mapped_column(BigInteger, index=True)
     """Grows with every insert and change, in commit order: a snapshot never rereads what it saw."""
+    first_seq: Mapped[int] = mapped_column(BigInteger, index=True, default=_own_seq)
+    """Its `seq` when it was inserted, kept through changes: the exporter counts it once."""
 
 
 class VerdictRow(Base):

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, select
 
 from flows import local
 from flows.local import local_prefect, run_retrain
@@ -30,7 +30,7 @@ from noisegate.settings import Settings
 from noisegate.store.database import open_store, take_numbers, writing
 from noisegate.store.runs import RunOutcome, lease, past_runs
 from noisegate.store.snapshot import SnapshotRef, extend
-from noisegate.store.tables import AlertRow
+from noisegate.store.tables import AlertRow, EventRow
 
 MARK = "Kowalski-at-db7"
 """Stands for the raw text of an alert."""
@@ -209,6 +209,14 @@ def test_the_life_of_a_champion(
         ("retrain", "promoted"),
     ]
     assert past_runs(store, "retrain")[2].detail["reasons"] == list(refused.reasons)
+    # What the exporter shows of runs: how long each stage took, and the canary of each run.
+    stages = [run.detail.get("stages", {}) for run in reversed(past_runs(store, "retrain"))]
+    judged = ["snapshot", "train", "register"]
+    done = [[*judged, "promote"], ["snapshot"], judged, [*judged, "promote"]]
+    assert [list(took) for took in stages[:4]] == [sorted(names) for names in done]
+    with store.connect() as connection:
+        canaries = select(EventRow.origin).where(EventRow.kind == "canary")
+        assert list(connection.scalars(canaries)) == ["simulated"] * 7
 
 
 def test_errors_reach_the_caller_as_they_are_and_the_row_says_failed(
