@@ -31,14 +31,14 @@ def run_checks(settings: Settings, *, fix: bool = False) -> list[Check]:
         try:
             checks += look(settings)
         except NoisegateError as error:
-            checks.append(Check(name, "wrong", *_split(error)))
+            checks.append(Check(name, "wrong", *split_error(error)))
         except Exception as error:  # a check that fails is a finding, too
             found = f"unexpected {type(error).__name__}"
             checks.append(Check(name, "wrong", found, "run it again with --debug and report it"))
     return checks
 
 
-def _split(error: NoisegateError) -> tuple[str, str]:
+def split_error(error: NoisegateError) -> tuple[str, str]:
     """What is wrong, and the way out, of an error's line."""
     found, _, way_out = str(error).rpartition(": ")
     return (found, way_out) if found else (way_out, "")

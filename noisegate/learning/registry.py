@@ -212,6 +212,8 @@ class Registry:
                             **_said(manifest),
                         },
                         description=logged.card,
+                        # A server takes the source only with it.
+                        model_id=logged.source.removeprefix("models:/"),
                     ).version
                 )
             if not found or CHAMPION not in found[0].aliases:
