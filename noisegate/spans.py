@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import baggage, context, propagate, trace
+from opentelemetry import baggage, context, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from noisegate import __version__
 from noisegate.errors import NoisegateError, UnforeseenError
@@ -22,6 +25,9 @@ SCOPE = "noisegate"
 
 RUN_ID = "noisegate.run_id"
 """Of spans and of the baggage: so it reaches every span of the run, and its log lines."""
+
+# Not the global one: OTEL_PROPAGATORS is for talk with strangers, and these headers are our own.
+_W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -79,14 +85,14 @@ def of_run(run_id: str) -> Iterator[None]:
 def carried() -> dict[str, str]:
     """The current context as W3C headers, for another process to go on in."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier)
+    _W3C.inject(carrier)
     return carrier
 
 
 @contextmanager
 def continued(carrier: Mapping[str, str]) -> Iterator[None]:
     """Inside, spans are children of the span that another process carried over."""
-    token = context.attach(propagate.extract(carrier))
+    token = context.attach(_W3C.extract(carrier))
     try:
         yield
     finally:

@@ -28,6 +28,10 @@ def set_up(*, service: bool = False) -> None:
         SettingsError: NOISEGATE_LOG_FORMAT is neither json nor text.
     """
     global _tracing
+    if os.environ.get("OTEL_PROPAGATORS"):
+        # One that is not installed here fails whoever imports `opentelemetry.propagate`, which
+        # Prefect and the SDK do; our spans carry these two anyway (noisegate/spans.py).
+        os.environ["OTEL_PROPAGATORS"] = "tracecontext,baggage"
     if service or os.environ.get("NOISEGATE_LOG_FORMAT"):
         from observability.logs import wants_json, write_json_lines
 

@@ -27,13 +27,24 @@ from noisegate import __version__, spans
 SEND_S = 3.0
 """Longest wait for the collector, seconds, unless OTEL_EXPORTER_OTLP_TIMEOUT says otherwise."""
 
-LOST_S = 60.0
-"""After a collector that did not answer nothing is sent for so long, seconds: nothing waits."""
+SILENT_S = (5.0, 60.0)
+"""After a collector that did not answer nothing is sent for so long, seconds: nothing waits. At
+first, doubled each time in a row, and at most."""
 
 STATEMENT_CHARACTERS = 1_000
 """Of a statement, so much is kept: an insert of many rows names every one of its parameters."""
 
 _SQL = "opentelemetry.instrumentation.sqlalchemy"
+_OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_OLD_NAMES = {
+    "db.statement": "db.query.text",
+    "db.operation": "db.operation.name",
+    "db.name": "db.namespace",
+    "db.system": "db.system.name",
+    "db.user": "",  # it has no stable name, and is nobody's business
+}
+"""Of attributes that come all the same (OTEL_SEMCONV_STABILITY_OPT_IN=database/dup, or somebody set
+the instrumentation up before us): their stable names."""
 _QUIET = ("BEGIN", "PRAGMA", "SAVEPOINT", "RELEASE")
 """Statements that say nothing of the work."""
 _LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|\b\d+(?:\.\d+)?\b", re.DOTALL)
@@ -48,7 +59,8 @@ def set_up_traces(endpoint: str) -> None:
         endpoint: the collector, for the one line of the log when it does not answer.
     """
     # Stable names of database attributes: the instrumentation would still emit its old ones.
-    os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "database")
+    opted = [word.strip() for word in os.environ.get(_OPT_IN, "").split(",")]
+    os.environ[_OPT_IN] = ",".join(dict.fromkeys([*filter(None, opted), "database"]))
     # One line of ours instead of theirs for every batch.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
     told = {"OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"} & set(os.environ)
@@ -94,6 +106,7 @@ class Leaving(SpanExporter):
         self.exporter = exporter
         self.endpoint = endpoint
         self._silent_until = 0.0
+        self._silent_s = SILENT_S[0]
         self._said = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -101,9 +114,13 @@ class Leaving(SpanExporter):
         if time.monotonic() < self._silent_until:
             return SpanExportResult.FAILURE
         kept = [cleaned(span) for span in spans if not _is_noise(span)]
-        if not kept or self.exporter.export(kept) is SpanExportResult.SUCCESS:
+        if not kept:
             return SpanExportResult.SUCCESS
-        self._silent_until = time.monotonic() + LOST_S
+        if self.exporter.export(kept) is SpanExportResult.SUCCESS:
+            self._silent_s, self._said = SILENT_S[0], False
+            return SpanExportResult.SUCCESS
+        self._silent_until = time.monotonic() + self._silent_s
+        self._silent_s = min(2 * self._silent_s, SILENT_S[1])
         if not self._said:
             self._said = True
             _log.warning(
@@ -172,6 +189,10 @@ def _event(event: Event) -> Event:
 
 def _statement(attributes: dict[str, AttributeValue]) -> tuple[str, dict[str, AttributeValue]]:
     """Name and attributes of a statement, by the conventions for databases: no value in it."""
+    for old, stable in _OLD_NAMES.items():
+        value = attributes.pop(old, None)
+        if stable and value is not None:
+            attributes.setdefault(stable, value)
     text = _LITERAL.sub("?", str(attributes.get("db.query.text", "")))
     operation = text.split(maxsplit=1)[0].upper() if text.strip() else "SQL"
     attributes |= {

@@ -276,6 +276,36 @@ def test_a_statement_that_fails_quotes_neither_value_nor_password(
     assert MARK.encode() not in sent and PASSWORD.encode() not in sent
 
 
+LITERALS = """
+import sys
+from sqlalchemy import text
+from noisegate.settings import load_settings
+from noisegate.spans import span
+from noisegate.store.database import open_store
+from observability.entry import set_up
+
+set_up()
+engine = open_store(load_settings())
+with span("work"), engine.connect() as connection:
+    connection.execute(text(f"SELECT '{sys.argv[1]}'"))
+"""
+
+
+@pytest.mark.parametrize("opted", ["", "http", "database/dup", "gen_ai, http/dup"])
+def test_no_literal_and_no_path_leaves_whatever_conventions_somebody_opted_for(
+    sqlite_settings: Settings,
+    collector: Collector,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    opted: str,
+) -> None:
+    done = run(sqlite_settings, LITERALS, MARK, OTEL_SEMCONV_STABILITY_OPT_IN=opted)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (statement,) = [span for span in collector.spans() if span.parent_id]
+    assert statement.attributes["db.query.text"] == "SELECT ?"
+    sent = b"".join(collector.bodies)
+    assert MARK.encode() not in sent and str(sqlite_settings.home).encode() not in sent
+
+
 COMMAND = """
 import sys
 sys.argv = ["noisegate", *sys.argv[1:]]
@@ -301,6 +331,21 @@ def test_without_an_endpoint_the_sdk_is_not_even_imported(
     database.upgrade(settings)
     done = run(settings, COMMAND, *words, OTEL_EXPORTER_OTLP_ENDPOINT="")
     assert done.stdout.endswith("LOADED []\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("propagators", ["b3", "none", "no such"])
+@pytest.mark.parametrize("endpoint", [True, False])
+def test_no_choice_of_propagators_breaks_a_command_or_what_it_imports(
+    make_settings: Callable[..., Settings],
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    propagators: str,
+    endpoint: bool,
+) -> None:
+    more = {} if endpoint else {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}
+    code = COMMAND + "    import opentelemetry.propagate\n"
+    done = run(make_settings(), code, "db", "upgrade", OTEL_PROPAGATORS=propagators, **more)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("database migrated: empty -> ")
 
 
 MLFLOW = """

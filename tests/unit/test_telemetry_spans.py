@@ -3,11 +3,14 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
 from opentelemetry.metrics import get_meter
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from sqlalchemy import create_engine, text
@@ -55,7 +58,7 @@ def provider(
     made = TracerProvider(shutdown_on_exit=False)
     made.add_span_processor(_RunIds())
     made.add_span_processor(SimpleSpanProcessor(Leaving(collector, "http://collector:4318")))
-    monkeypatch.setattr(spans.trace, "get_tracer", made.get_tracer)
+    monkeypatch.setattr(trace, "get_tracer", made.get_tracer)
     yield made
     made.shutdown()
 
@@ -158,6 +161,86 @@ def test_a_collector_that_is_away_is_asked_once_and_named_once(
     (line,) = caplog.messages
     assert "https://collector:4318/v1" in line and "planted" not in line
 
-    leaving._silent_until = 0.0  # a minute later it is back
+
+def test_a_collector_is_waited_for_longer_each_time_until_it_is_back(
+    collector: Collector, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1_000.0
+    monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=lambda: now_s))
+    leaving = Leaving(collector, "http://collector:4318")
+
+    def silent_s() -> list[int]:
+        """Seconds from one try to the next, over three minutes."""
+        nonlocal now_s
+        tries = []
+        for second in range(180):
+            before = collector.calls
+            leaving.export([ReadableSpan("work")])
+            tries += [second] * (collector.calls > before)
+            now_s += 1
+        return [later - earlier for earlier, later in pairwise(tries)]
+
+    collector.away = True
+    assert silent_s() == [5, 10, 20, 40, 60]
+    assert len(caplog.messages) == 1
+    now_s += 60
     collector.away = False
-    assert leaving.export([kept]) is SpanExportResult.SUCCESS
+    assert set(silent_s()) == {1}
+    collector.away = True
+    assert silent_s()[:2] == [5, 10]
+    assert len(caplog.messages) == 2
+
+
+OLD_NAMES = {
+    "db.statement": f"SELECT '{MARK}', 1",
+    "db.operation": f"/home/{MARK}/noisegate.db",
+    "db.name": f"/home/{MARK}/noisegate.db",
+    "db.system": "sqlite",
+    "db.user": MARK,
+}
+"""What the instrumentation says by the old conventions."""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="alone"),
+        pytest.param(
+            {
+                "db.query.text": OLD_NAMES["db.statement"],
+                "db.operation.name": OLD_NAMES["db.operation"],
+                "db.namespace": OLD_NAMES["db.name"],
+                "db.system.name": "sqlite",
+            },
+            id="beside the stable ones",
+        ),
+    ],
+)
+def test_old_names_of_database_attributes_leave_as_the_stable_ones_without_values(
+    provider: TracerProvider, collector: Collector, more: dict[str, str]
+) -> None:
+    tracer = provider.get_tracer(telemetry._SQL)
+    with span("work"):
+        tracer.start_span(f"SELECT /home/{MARK}/noisegate.db", attributes=OLD_NAMES | more).end()
+    statement, _ = collector.got
+    assert statement.name == "SELECT noisegate.db"
+    assert dict(statement.attributes or {}) == {
+        "db.query.text": "SELECT ?, ?",
+        "db.operation.name": "SELECT",
+        "db.namespace": "noisegate.db",
+        "db.system.name": "sqlite",
+    }
+
+
+def test_a_trace_goes_on_whatever_the_global_propagator_is(
+    provider: TracerProvider, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(propagate, "_HTTP_TEXT_FORMAT", CompositePropagator([]))
+    with span("fan out"), of_run("f" * 32):
+        carrier = spans.carried()
+    with continued(carrier), span("task"):
+        pass
+    got = collector.named()
+    assert got["task"].parent is not None and got["fan out"].context is not None
+    assert got["task"].parent.span_id == got["fan out"].context.span_id
+    assert (got["task"].attributes or {})["noisegate.run_id"] == "f" * 32
