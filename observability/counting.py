@@ -4,6 +4,7 @@ One mapping serves both paths: a scrape lets the database group the new rows (se
 `increments` hands out the same groups with their time, so that the past can be written.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,17 +14,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    bindparam,
     case,
+    exists,
+    false,
     func,
     literal,
     or_,
     select,
     true,
 )
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from noisegate import metrics
-from noisegate.alert import MICROS, Origin
+from noisegate.alert import MICROS, Origin, Reason
 from noisegate.metrics import OTHER_SERVICES, MetricSpec
 from noisegate.scrub import Entity
 from noisegate.store.facts import Became, Kind
@@ -38,6 +42,12 @@ from noisegate.store.tables import (
 
 OTHER = OTHER_SERVICES
 """Label value of whatever has no series of its own."""
+
+LEARNING = ("retrain", "tune")
+"""Flows that confirm the champion."""
+
+FLOWS = (*LEARNING, "rollback")
+"""Flows that have series of their own; runs of another are counted together, as OTHER."""
 
 EXEMPLAR, NEWEST_ALERT = "exemplar", "newest_alert"
 """What is remembered beside the series: by `le` the newest traced decision, the newest start."""
@@ -131,13 +141,14 @@ def increments(
 
 def _decisions(group: Group) -> Iterator[Increment]:
     action, reason, status, bucket = group.keys
+    reason = reason if reason in _REASONS else OTHER
     yield series(metrics.DECISIONS, action=action, reason=reason, status=status), group.n
     if bucket >= 0:
         yield from _observed(metrics.DECISION_LATENCY, bucket, group.n, group.sum / MICROS)
 
 
 def _outcomes(group: Group) -> Iterator[Increment]:
-    service, outcome, was, paged, holdout, bucket = group.keys
+    service, outcome, was, paged, holdout, bucket, said_real = group.keys
     if was is None:
         paged_label = str(bool(paged)).lower()
         labels = {"service": service, "outcome": outcome, "paged": paged_label}
@@ -146,7 +157,7 @@ def _outcomes(group: Group) -> Iterator[Increment]:
             yield series(metrics.HOLDOUT, outcome=outcome), group.n
     else:
         yield series(metrics.CORRECTIONS, was=was, outcome=outcome), group.n
-    if outcome != Became.REAL or was == Became.REAL:
+    if outcome != Became.REAL or was == Became.REAL or said_real:
         return
     yield series(metrics.REAL), group.n
     if paged:
@@ -158,6 +169,7 @@ def _outcomes(group: Group) -> Iterator[Increment]:
 
 def _runs(group: Group) -> Iterator[Increment]:
     flow, outcome, bucket = group.keys
+    flow = flow if flow in FLOWS else OTHER
     yield series(metrics.RUNS, flow=flow, outcome=outcome), group.n
     yield from _observed(metrics.RUN_DURATION, bucket, group.n, group.sum / MICROS, flow=flow)
 
@@ -208,7 +220,7 @@ def _newest_alerts(origin: str, group: Group) -> Iterator[Increment]:
 
 def _newest_read(_origin: str, group: Group) -> Iterator[Increment]:
     kind, payload = group.keys
-    if kind == Kind.SNAPSHOT:
+    if kind == Kind.SNAPSHOT and payload["newest"] is not None:
         yield Series(NEWEST_ALERT), payload["newest"]
 
 
@@ -231,6 +243,24 @@ def _own_or_other(own: Sequence[str]) -> ColumnElement[Any]:
     return case((service.in_(own), service), else_=OTHER) if own else literal(OTHER)
 
 
+def _said_real() -> ColumnElement[Any]:
+    """Whether a correction to real repeats an earlier word: then it counts as no other alert."""
+    earlier = aliased(OutcomeRow)
+    repeats = exists().where(
+        earlier.decision_id == OutcomeRow.decision_id,
+        earlier.seq < OutcomeRow.seq,
+        earlier.outcome == Became.REAL.value,
+    )
+    # Looked for only where it matters: corrections are few.
+    corrects = (OutcomeRow.outcome == Became.REAL.value) & OutcomeRow.was.is_not(None)
+    return case((corrects, repeats), else_=false())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+_REASONS = frozenset(Reason)
 _COUNTED_KINDS = [kind.value for kind in Kind if kind is not Kind.PROMOTION]
 _DURATION = RunRow.ended_at - RunRow.started_at
 
@@ -267,6 +297,7 @@ FACTS = (
             OutcomeRow.paged,
             OutcomeRow.holdout,
             _bucket(OutcomeRow.delay_s, metrics.REAL_DELAY),
+            _said_real(),
         ),
         _outcomes,
         lambda origin: OutcomeRow.origin == origin,
@@ -299,7 +330,10 @@ FACTS = (
         lambda _: (AlertRow.origin,),
         _alerts,
         lambda _: true(),
-        mark=AlertRow.starts_at,
+        # Not one dated in the future: for years, nothing would be newer.
+        mark=case(
+            (AlertRow.starts_at <= bindparam("now_us", callable_=_now_us), AlertRow.starts_at)
+        ),
         marks=_newest_alerts,
     ),
     # The audit is always written as live: there is one champion.

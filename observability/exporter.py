@@ -54,6 +54,9 @@ __all__ = ["Dated", "Exporter", "counters", "dated", "listen", "metrics_page", "
 WAIT_S = 30.0
 """How long a scrape waits for the one before it, seconds."""
 
+WRITER_S = 2.5
+"""How long a scrape waits for a writer on SQLite, seconds: Prometheus gives up after 10."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +82,8 @@ class Exporter:
     def collect(self) -> list[Metric]:
         """Count what is new, and return every metric.
 
+        While another program holds SQLite's file, what was counted before is returned.
+
         Raises:
             UnreachableError: the database does not answer, or an earlier scrape is still counting.
         """
@@ -90,7 +95,7 @@ class Exporter:
         try:
             began = time.monotonic()
             with store_errors(self.engine):
-                rows = count(self.engine, self.settings.exporter_origin)
+                rows = count(self.engine, self.settings.exporter_origin, WRITER_S)
                 values, exemplars = _read(self.engine, self.settings)
             values[series(metrics.COLLECT_ROWS)] = rows
             values[series(metrics.COLLECT_DURATION)] = time.monotonic() - began
@@ -216,9 +221,10 @@ def _histogram_family(
     }
     family = HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
     for key, buckets in found.items():
+        # A flow without zeros (OTHER) has no series yet below its fastest run.
         rows = [
-            (le, buckets[le], exemplars[le]) if le in exemplars else (le, buckets[le])
-            for le in bounds(spec)
+            (le, n, exemplars[le]) if le in exemplars else (le, n)
+            for le, n in ((le, buckets.get(le, 0.0)) for le in bounds(spec))
         ]
         family.add_metric(key, rows, sums[key])
     return family

@@ -16,15 +16,17 @@ from noisegate.alert import MICROS, Origin
 from noisegate.store.facts import Kind
 from noisegate.store.runs import STALE_S, RunOutcome, database_now
 from noisegate.store.tables import AlertRow, EventRow, RunRow
-from observability.counting import Increment, Series, counts_as_data, series
+from observability.counting import (
+    FLOWS,
+    LEARNING,
+    Increment,
+    Series,
+    counts_as_data,
+    series,
+)
 
 STAGES = ("snapshot", "train", "register", "promote")
 """Stages of a learning run, in `detail["stages"]` of its row; seconds."""
-
-LEARNING = ("retrain", "tune")
-"""Flows that confirm the champion."""
-
-FLOWS = (*LEARNING, "rollback")
 
 _BAD = (RunOutcome.FAILED.value, RunOutcome.CRASHED.value)
 _SHARES = ("noise_off", "pages_off", "lost", "real_delayed")
@@ -100,7 +102,8 @@ class Standing:
             before = self.values[failures]
             return self._set([(failures, before + 1 if event.payload["missed"] else 0.0)])
         if event.kind == Kind.SNAPSHOT:
-            return self.see_alert(event.payload["newest"])
+            newest = event.payload["newest"]
+            return [] if newest is None else self.see_alert(newest)
         self._version = int(event.payload["version"])
         return self._set(
             [
@@ -215,7 +218,7 @@ def _runs(origin: str) -> Select[*tuple[Any, ...]]:
     columns = (RunRow.flow, RunRow.started_at, RunRow.ended_at, RunRow.outcome, RunRow.detail)
     return (
         select(*columns)
-        .where(RunRow.origin == origin, RunRow.seq.is_not(None))
+        .where(RunRow.origin == origin, RunRow.seq.is_not(None), RunRow.flow.in_(FLOWS))
         .order_by(RunRow.seq)
     )
 
@@ -251,14 +254,18 @@ def _figures_of(connection: Connection, version: int, origin: str) -> Mapping[st
         .limit(1)
     )
     row = connection.execute(said).first()
-    return {} if row is None else _run(row).detail["figures"] or {}  # type: ignore[index]
+    detail = None if row is None else _run(row).detail
+    return (detail or {}).get("figures") or {}
 
 
 def _dying(connection: Connection, origin: str) -> list[str]:
     """Flows whose open run has no heartbeat any more: the next run will close it as crashed."""
     stale = database_now(connection) - int(STALE_S * MICROS)
     query = select(RunRow.flow).where(
-        RunRow.origin == origin, RunRow.ended_at.is_(None), RunRow.heartbeat_at < stale
+        RunRow.origin == origin,
+        RunRow.flow.in_(FLOWS),
+        RunRow.ended_at.is_(None),
+        RunRow.heartbeat_at < stale,
     )
     return list(connection.scalars(query))
 

@@ -7,6 +7,7 @@ count every row once, and no writer waits while ten million rows are read for th
 """
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from noisegate import metrics
 from noisegate.alert import Action, Origin, Reason
 from noisegate.metrics import MOST_SERVICES, MetricSpec
 from noisegate.scrub import Entity
 from noisegate.store.audit import AuditAction
-from noisegate.store.database import writing
+from noisegate.store.database import BUSY_TIMEOUT_S, locked, writing
 from noisegate.store.facts import Became, Status
 from noisegate.store.reading import reading
 from noisegate.store.runs import RunOutcome, store_errors
@@ -28,6 +30,7 @@ from noisegate.store.tables import TotalRow
 from observability.counting import (
     EXEMPLAR,
     FACTS,
+    FLOWS,
     NEWEST_ALERT,
     OTHER,
     Facts,
@@ -37,7 +40,8 @@ from observability.counting import (
     grouped_rows,
     series,
 )
-from observability.gauges import FLOWS
+
+_log = logging.getLogger(__name__)
 
 STEP = 200_000
 """Numbers read in one transaction at most."""
@@ -52,14 +56,30 @@ _LABELS_CHARS = 512
 """Width of `total.labels`."""
 
 
-def count(engine: Engine, origin: str) -> int:
+def count(engine: Engine, origin: str, wait_s: float | None = None) -> int:
     """Bring the totals up to date with every table; returns how many rows were new.
 
     Args:
         engine: our store.
         origin: live or simulated: rows of another one are passed over.
+        wait_s: how long to wait for another writer on SQLite, seconds; then the rest is left for
+            the next time, with a warning. None: as long as any writer waits, and all or an error.
     """
-    return sum(_catch_up(engine, facts, origin) for facts in FACTS)
+    rows = 0
+    patience = BUSY_TIMEOUT_S if wait_s is None else wait_s
+    try:
+        for facts in FACTS:
+            for counted in _catch_up(engine, facts, origin, patience):
+                rows += counted
+    except DBAPIError as error:
+        if wait_s is None or not locked(error):
+            raise
+        _log.warning(
+            "another program has held the database for over %g s: counters stand still until it "
+            "lets go",
+            wait_s,
+        )
+    return rows
 
 
 def totals(connection: Connection, origin: str) -> dict[Series, float]:
@@ -149,21 +169,23 @@ class _Change:
     services: list[str] = field(default_factory=list)
 
 
-def _catch_up(engine: Engine, facts: Facts, origin: str) -> int:
-    counted = 0
+def _catch_up(engine: Engine, facts: Facts, origin: str, wait_s: float) -> Iterator[int]:
+    """Count a table's new rows; yields how many each step counted."""
     while True:
         with reading(engine) as connection:
             low = _cursor(connection, facts, origin)
             newest = connection.execute(select(func.max(facts.seq))).scalar_one() or 0
             if newest <= (low or 0):
-                return counted
+                return
             high = min(newest, (low or 0) + STEP)
             change = _read(connection, facts, origin, low or 0, high)
-        with writing(engine) as connection:
+        with writing(engine, wait_s) as connection:
             # Somebody else was faster: what was read is theirs, and is read on from there.
-            if _move(connection, facts, origin, low, high):
+            moved = _move(connection, facts, origin, low, high)
+            if moved:
                 _write(connection, origin, change)
-                counted += change.rows
+        if moved:
+            yield change.rows
 
 
 def _cursor(connection: Connection, facts: Facts, origin: str) -> int | None:

@@ -24,7 +24,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DataError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+)
 
 from noisegate.errors import MissingError, SettingsError, UnreachableError
 from noisegate.settings import Settings
@@ -151,14 +157,25 @@ def upgrade(settings: Settings) -> tuple[str | None, str]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, wait_s: float = BUSY_TIMEOUT_S) -> Iterator[Connection]:
     """A transaction that will write: on SQLite it waits for its turn at the start.
 
     A transaction that reads first and writes later fails at once ("database is locked", no
     waiting) if somebody else wrote in between; so take this one for read-then-write.
+
+    Args:
+        engine: our store.
+        wait_s: how long to wait for another writer on SQLite, seconds; then it is `locked`.
     """
-    with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
+    options = {"sqlite_begin": "IMMEDIATE", "sqlite_wait_s": wait_s}
+    with engine.execution_options(**options).begin() as connection:
         yield connection
+
+
+def locked(error: DBAPIError) -> bool:
+    """Whether another writer held SQLite's file for longer than we waited."""
+    code: int = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def take_numbers(connection: Connection, name: str, n: int) -> int:
@@ -258,8 +275,12 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    options = connection.get_execution_options()
+    wait_s = options.get("sqlite_wait_s", BUSY_TIMEOUT_S)
+    driver: Any = connection.connection.driver_connection
+    # Each time: the connection may have been another's, who waited longer or shorter.
+    driver.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+    connection.exec_driver_sql(f"BEGIN {options.get('sqlite_begin', 'DEFERRED')}")
 
 
 def _json(value: object) -> str:

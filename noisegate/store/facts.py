@@ -40,7 +40,8 @@ class Kind(StrEnum):
     CANARY = "canary"
     """{"planted": n, "missed": m}: made-up personal data sent through the scrubber by a run."""
     SNAPSHOT = "snapshot"
-    """{"newest": us}: the newest start in the team's own database, whose alerts we do not store."""
+    """{"newest": us, "entities": {"EMAIL": 3}}: of the team's own database, whose alerts we do not
+    store: the newest start that is past (null: none is), and all that is replaced in its alerts."""
     FINDING = "finding"
     """{"entities": {"EMAIL": 1}}: what an audit of a snapshot found unscrubbed."""
     PROMOTION = "promotion"

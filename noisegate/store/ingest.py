@@ -39,6 +39,7 @@ from noisegate.scrub import VERSION, Scrubber
 from noisegate.store.database import take_numbers, unreachable
 from noisegate.store.facts import Event, Kind, append_events
 from noisegate.store.identity import Identity
+from noisegate.store.parts import count_entities
 from noisegate.store.prepare import COLUMNS, LABEL, Occurrences, Prepared, Rejected, prepare
 from noisegate.store.runs import database_now, store_errors
 from noisegate.store.tables import AlertRow, Base, VerdictRow
@@ -131,7 +132,7 @@ def store_alerts(
         scrubber_version: of the scrubber that these texts went through.
         progress: called with the number of rows read so far.
         entities: what was replaced in these rows, complete when they end: recorded for the
-            exporter, if any of them lands.
+            exporter, of those rows that are new or changed.
         origin: of that record.
 
     Returns:
@@ -195,10 +196,24 @@ def _store(
             if not changed and not verdicts:
                 connection.rollback()  # nothing new: not even numbers are used up
             else:
+                if entities and changed < read:
+                    entities = _merged_entities(connection, first) & Counter(entities)
                 record_scrubbed(connection, entities, origin)
                 connection.commit()
     changed -= new
     return ImportReport(read, new, changed, read - new - changed, verdicts, open=open_)
+
+
+def _merged_entities(connection: Connection, first: int) -> Counter[str]:
+    """What stands replaced in the staged rows that were merged: those whose numbers landed."""
+    landed = select(_ALERT.c.seq - first).where(_ALERT.c.seq >= first)
+    query = select(*(_STAGED.c[name] for name in _TEXTS)).where(_STAGED.c.row.in_(landed))
+    found: Counter[str] = Counter()
+    rows = connection.execute(query, execution_options={"yield_per": 10_000})
+    for some in rows.partitions():
+        columns = [pa.array(values, pa.string()) for values in zip(*some, strict=True)]
+        found += count_entities(pa.record_batch(columns, names=_TEXTS))
+    return found
 
 
 def record_scrubbed(connection: Connection, entities: Mapping[str, int], origin: Origin) -> None:

@@ -224,22 +224,18 @@ def _open(engine: Engine, run: Run, origin: str, flows: set[str], stale_s: float
 
 
 def _close_crashed(connection: Connection, flows: set[str], now: int, stale_s: float) -> int:
-    crashed = connection.scalars(
-        select(RunRow.run_id).where(
-            _is_open(flows), RunRow.heartbeat_at < now - int(stale_s * MICROS)
-        )
-    ).all()
-    for run_id in crashed:
-        connection.execute(
+    dead = _is_open(flows) & (RunRow.heartbeat_at < now - int(stale_s * MICROS))
+    crashed = 0
+    for run_id in connection.scalars(select(RunRow.run_id).where(dead)).all():
+        seq = take_numbers(connection, _ENDED, 1)  # where a run that is closing is waited for
+        closed = connection.execute(
             update(RunRow)
-            .where(RunRow.run_id == run_id)
-            .values(
-                ended_at=now,
-                outcome=RunOutcome.CRASHED.value,
-                seq=take_numbers(connection, _ENDED, 1),
-            )
+            # Dead still: one that closed itself or woke up meanwhile keeps what it says.
+            .where(RunRow.run_id == run_id, dead)
+            .values(ended_at=now, outcome=RunOutcome.CRASHED.value, seq=seq)
         )
-    return len(crashed)
+        crashed += closed.rowcount
+    return crashed
 
 
 def _refuse_if_busy(connection: Connection, flows: set[str], now: int, stale_s: float) -> None:

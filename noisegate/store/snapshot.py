@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, select
 
 from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.errors import MissingError
@@ -54,6 +54,7 @@ from noisegate.store.prepare import Occurrences, prepare
 from noisegate.store.reading import newest_number, read_alerts, reading, scrub_again, store_id
 from noisegate.store.runs import database_now, store_errors
 from noisegate.store.source import open_source
+from noisegate.store.tables import EventRow
 
 FORMAT = 1
 LATEST = "latest"
@@ -144,10 +145,11 @@ def extend(
     # A dropped row still stands in its file, as the rules of its time have scrubbed it.
     better = last is not None and last.scrubber != state.scrubber
     _compact(folder / "parts", state, 0.0 if better else _MUCH_DROPPED)
-    ref = _publish(folder, state)
     if settings.alert_db_uri:  # alerts of our own store are counted when they come
+        # Before it is published: a snapshot that nobody could record is made again.
         with store_errors(engine):
-            _record(engine, last, state)
+            _record(engine, folder / "parts", last, state)
+    ref = _publish(folder, state)
     _sweep(folder)
     return ref
 
@@ -280,15 +282,41 @@ def _continued(last: _State) -> _State:
     return replace(last, parts=list(last.parts), entities=Counter(last.entities))
 
 
-def _record(engine: Engine, last: _State | None, state: _State) -> None:
-    """For the exporter: what was replaced in the rows that are new, and how new they are."""
-    newest = max((part.max_start for part in state.parts), default=None)
+def _record(engine: Engine, parts: Path, last: _State | None, state: _State) -> None:
+    """For the exporter: what was replaced in the rows that are new, and how new they are.
+
+    New is what was not recorded yet: a snapshot that was recorded and never published is not
+    counted again.
+    """
+    with reading(engine) as connection:
+        now = database_now(connection)
+    newest = _newest_start(parts, state, now)
+    replaced = {entity: n for entity, n in sorted(state.entities.items()) if n}
     with writing(engine) as connection:
-        grown = state.entities - (last.entities if last else Counter())
-        record_scrubbed(connection, grown, Origin.LIVE)
-        if newest is not None:
-            now, payload = database_now(connection), {"newest": newest}
-            append_events(connection, [Event(Kind.SNAPSHOT, now, now, Origin.LIVE, payload)])
+        before = _recorded(connection)
+        if before is None:
+            before = last.entities if last else Counter()
+        record_scrubbed(connection, state.entities - before, Origin.LIVE)
+        payload = {"newest": newest, "entities": replaced}
+        append_events(connection, [Event(Kind.SNAPSHOT, now, now, Origin.LIVE, payload)])
+
+
+def _recorded(connection: Connection) -> Counter[str] | None:
+    """What was replaced in all rows that were recorded so far; None: nothing was."""
+    query = select(EventRow.payload).where(EventRow.kind == Kind.SNAPSHOT.value)
+    payload: Any = connection.scalar(query.order_by(EventRow.seq.desc()).limit(1))
+    found = (payload or {}).get("entities")
+    return None if found is None else Counter(found)
+
+
+def _newest_start(parts: Path, state: _State, now: int) -> int | None:
+    """The newest start that is not after now: one dated in the future says nothing."""
+    newest = [part.max_start for part in state.parts if part.max_start <= now]
+    for part in state.parts:
+        if part.min_start <= now < part.max_start:
+            starts = read_part(parts, part, ["starts_at"]).column("starts_at").cast(pa.int64())
+            newest.append(pc.max(starts.filter(pc.less_equal(starts, now))).as_py())
+    return max((start for start in newest if start is not None), default=None)
 
 
 def _merge(parts: Path, state: _State, batch: pa.RecordBatch) -> None:

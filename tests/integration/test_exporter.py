@@ -1,7 +1,9 @@
 """Facts in, metrics out: right across restarts, replicas, retention, late verdicts, origins."""
 
 import itertools
+import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +12,10 @@ import pyarrow as pa
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, select, text, update
 
 from noisegate.alert import ALERT_SCHEMA, MICROS, Action, Origin
+from noisegate.errors import SettingsError, UnreachableError
 from noisegate.metrics import MOST_SERVICES, OTHER_SERVICES
 from noisegate.scrub import Entity, Scrubber
 from noisegate.scrub.rules import RULES
@@ -35,10 +38,11 @@ from noisegate.store.ingest import store_alerts
 from noisegate.store.runs import RunOutcome, database_now, lease
 from noisegate.store.snapshot import extend
 from noisegate.store.tables import DecisionRow, OutcomeRow, RunRow, VerdictRow
-from observability import totals
+from observability import exporter, totals
 from observability.exporter import Exporter, counters, dated, metrics_page
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+Add = Callable[[str, str], None]
 DAY_US = 86_400 * MICROS
 T0 = 1_760_000_000 * MICROS
 _ids = itertools.count()
@@ -246,6 +250,58 @@ def test_a_late_verdict_changes_no_counter_that_was_counted(
     assert not [key for key, v in counted(before).items() if after[key] < v]
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["in one scrape", "scrape by scrape"])
+def test_a_verdict_that_goes_back_and_forth_shows_one_real_alert(
+    settings: Settings, store: Engine, at_once: bool
+) -> None:
+    said = {"decision_id": "d" * 32, "alert_id": "a" * 32}
+    words = [Became.UNSEEN, Became.REAL, Became.NOISE, Became.REAL, Became.NOISE, Became.REAL]
+    for was, now in itertools.pairwise([None, *words]):
+        learn(store, outcome(**said, outcome=now, was=was))
+        if not at_once:
+            scrape(settings)
+    learn(store, outcome(outcome=Became.REAL))
+
+    found = scrape(settings)
+
+    assert value(found, "outcome_corrections_total", was="noise", outcome="real") == 2
+    assert value(found, "real_alerts_total") == 2
+    assert value(found, "lost_alerts_total") == 2
+
+
+def test_flows_and_reasons_that_are_unknown_are_counted_together(
+    settings: Settings, store: Engine
+) -> None:
+    ended_run(store, RunOutcome.UNCHANGED, flow="digest")
+    ended_run(store, RunOutcome.FAILED, flow="of a colleague")
+    set_times(store, duration_s=100)
+    decide(store, decision(reason="a whim"), decision(reason="another"))
+
+    found = scrape(settings)
+
+    assert total(found, "runs_total", flow="_other") == 2
+    buckets = [
+        value(found, "run_duration_seconds_bucket", flow="_other", le=le)
+        for le in ("10.0", "60.0", "120.0", "+Inf")
+    ]
+    assert buckets == [0, 0, 2, 2]
+    assert total(found, "decisions_total", reason="_other") == 2
+    labels = {dict(key).get("flow") for _, key in found}
+    assert labels == {None, "retrain", "tune", "rollback", "_other"}
+
+
+def test_a_run_that_tells_no_figures_leaves_the_champion_without(
+    settings: Settings, store: Engine
+) -> None:
+    ended_run(store, RunOutcome.PROMOTED, version=1)
+    tell(store, Kind.PROMOTION, {"action": "promote", "version": 1})
+
+    found = scrape(settings)
+
+    assert value(found, "champion_version") == 1
+    assert total(found, "champion_figure_ratio") == 0
+
+
 def test_a_restart_and_a_second_scrape_count_nothing_twice(
     settings: Settings, store: Engine
 ) -> None:
@@ -327,6 +383,38 @@ def test_a_scrape_with_nothing_new_waits_for_no_writer(settings: Settings, store
 
     assert total(meanwhile, "decisions_total") == 1
     assert total(scrape(settings), "decisions_total") == 2
+
+
+def test_a_scrape_beside_a_long_writer_shows_what_was_counted_before(
+    sqlite_settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "WRITER_S", 0.05)
+    store = open_store(sqlite_settings)
+    decide(store, decision())
+    scrape(sqlite_settings)
+    decide(store, decision())
+
+    with writing(store):
+        meanwhile = scrape(sqlite_settings)
+    after = scrape(sqlite_settings)
+    store.dispose()
+
+    assert total(meanwhile, "decisions_total") == 1
+    assert "another program has held the database for over 0.05 s" in caplog.text
+    assert total(after, "decisions_total") == 2
+
+
+def test_the_past_waits_for_a_writer_as_long_as_anybody(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half the past must not be written: after the wait it is an error."""
+    monkeypatch.setattr(totals, "BUSY_TIMEOUT_S", 0.05)
+    store = open_store(sqlite_settings)
+    decide(store, decision())
+
+    with writing(store), pytest.raises(UnreachableError, match="database is locked"):
+        next(dated(store, sqlite_settings, 0, T0 * 2))
+    store.dispose()
 
 
 def test_numbers_are_in_commit_order_so_a_cursor_skips_no_late_commit(
@@ -450,6 +538,18 @@ def test_an_alert_counts_when_it_is_stored_not_when_it_changes(
     assert value(changed, "alerts_total", origin="live") == 7
     assert value(scrape(settings), "alerts_total", origin="live") == 7
     assert value(changed, "newest_alert_timestamp_seconds") == (T0 / MICROS) + 6
+
+
+def test_an_alert_dated_in_the_future_is_not_the_newest(settings: Settings, store: Engine) -> None:
+    in_ten_years = round(time.time() + 10 * 365 * 86_400 - T0 / MICROS)
+    store_alerts(store, [alerts(1), alerts(1, first=in_ten_years)])
+    first = scrape(settings)
+    store_alerts(store, [alerts(1, first=60)])
+    second = scrape(settings)
+
+    assert value(first, "alerts_total", origin="live") == 2
+    assert value(first, "newest_alert_timestamp_seconds") == T0 / MICROS
+    assert value(second, "newest_alert_timestamp_seconds") == T0 / MICROS + 60
 
 
 def test_verdicts_are_counted_by_what_they_say(settings: Settings, store: Engine) -> None:
@@ -642,25 +742,54 @@ def test_an_import_records_what_it_replaced_once_it_has_landed(
     assert value(scrape(settings), "scrubbed_entities_total", entity="EMAIL") == 0
 
 
-def test_a_snapshot_of_the_teams_own_database_records_what_is_new_in_it(
-    make_settings: Callable[..., Settings], tmp_path: Path
-) -> None:
-    import sqlite3
+def test_imports_that_overlap_count_a_row_once(settings: Settings, tmp_path: Path) -> None:
+    rows = [
+        f"web,mail to {who}@example.com from 198.51.100.{i},2026-01-01T00:0{i}:00Z,{ends}"
+        for i, (who, ends) in enumerate([("jo", ""), ("al", ""), ("bo", ""), ("cy", "")])
+    ]
+    counts = []
+    for lines in (rows[:3], rows[1:], [rows[0] + "2026-01-01T01:00:00Z", *rows[1:]], rows):
+        file = tmp_path / "alerts.csv"
+        file.write_text("\n".join(["service,message,starts_at,ends_at", *lines]))
+        import_file(settings, file, {}, origin=Origin.LIVE)
+        found = scrape(settings)
+        counts.append(value(found, "scrubbed_entities_total", entity="EMAIL"))
 
+    assert counts == [3, 4, 5, 5]  # the third file completes one row: it is scrubbed once more
+    assert value(found, "scrubbed_entities_total", entity="IPV4") == 5
+
+
+THE_NEXT_DAY = 1_767_312_000  # 2026-01-02
+
+
+@pytest.fixture
+def teams(make_settings: Callable[..., Settings], tmp_path: Path) -> Iterator[tuple[Settings, Add]]:
+    """A store beside the team's own database, and how an alert gets into that."""
     theirs = sqlite3.connect(tmp_path / "team.db", isolation_level=None)
     theirs.execute("CREATE TABLE alerts (service TEXT, message TEXT, starts_at TEXT)")
-    row = "INSERT INTO alerts VALUES ('web', ?, ?)"
-    theirs.execute(row, ("from jane.doe@example.com", "2026-01-01T00:00:00Z"))
     settings = make_settings(
         alert_db_uri=f"sqlite:///{tmp_path / 'team.db'}", source={"table": "alerts"}
     )
     upgrade(settings)
+
+    def add(message: str, starts_at: str) -> None:
+        theirs.execute("INSERT INTO alerts VALUES ('web', ?, ?)", (message, starts_at))
+
+    add("from jane.doe@example.com", "2026-01-01T00:00:00Z")
+    yield settings, add
+    theirs.close()
+
+
+def test_a_snapshot_of_the_teams_own_database_records_what_is_new_in_it(
+    teams: tuple[Settings, Add],
+) -> None:
+    settings, add = teams
     engine = open_store(settings)
 
     counts = []
     for more in (None, ("from joe.doe@example.com", "2026-01-02T00:00:00Z"), None):
         if more:
-            theirs.execute(row, more)
+            add(*more)
         extend(settings, engine)
         found = scrape(settings)
         counts.append(value(found, "scrubbed_entities_total", entity="EMAIL"))
@@ -668,7 +797,61 @@ def test_a_snapshot_of_the_teams_own_database_records_what_is_new_in_it(
     engine.dispose()
 
     assert counts == [1, 2, 2]
-    assert newest == 1_767_312_000  # 2026-01-02
+    assert newest == THE_NEXT_DAY
+
+
+def test_an_alert_of_theirs_dated_in_the_future_is_not_the_newest(
+    teams: tuple[Settings, Add],
+) -> None:
+    settings, add = teams
+    engine = open_store(settings)
+    add("dated by a broken clock", "2099-01-01T00:00:00Z")
+    add("fine", "2026-01-02T00:00:00Z")
+
+    extend(settings, engine)
+    engine.dispose()
+
+    assert value(scrape(settings), "newest_alert_timestamp_seconds") == THE_NEXT_DAY
+
+
+def test_a_snapshot_that_could_not_be_recorded_is_recorded_by_the_next(
+    teams: tuple[Settings, Add],
+) -> None:
+    settings, add = teams
+    engine = open_store(settings)
+    extend(settings, engine)
+    add("from joe.doe@example.com", "2026-01-02T00:00:00Z")
+    rename(engine, "event", "away")
+    with pytest.raises(UnreachableError, match="no such table: event"):
+        extend(settings, engine)
+    rename(engine, "away", "event")
+
+    extend(settings, engine)
+    engine.dispose()
+
+    assert value(scrape(settings), "scrubbed_entities_total", entity="EMAIL") == 2
+
+
+def rename(engine: Engine, old: str, new: str) -> None:
+    with writing(engine) as connection:
+        connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+def test_a_snapshot_that_could_not_be_published_is_not_recorded_twice(
+    teams: tuple[Settings, Add],
+) -> None:
+    settings, _ = teams
+    engine = open_store(settings)
+    in_the_way = settings.home / "snapshots" / "latest"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises((SettingsError, OSError)):
+        extend(settings, engine)
+    in_the_way.rmdir()
+
+    extend(settings, engine)
+    engine.dispose()
+
+    assert value(scrape(settings), "scrubbed_entities_total", entity="EMAIL") == 1
 
 
 def test_findings_of_an_unknown_kind_get_no_series_of_their_own(

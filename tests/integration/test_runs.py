@@ -7,11 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, insert, text, update
 
 from noisegate.alert import MICROS, Origin
 from noisegate.errors import BusyError, InputError, NoisegateError
+from noisegate.settings import Settings
 from noisegate.store.audit import AuditAction, promotions, record
+from noisegate.store.database import open_store, take_numbers, upgrade, writing
 from noisegate.store.runs import RunOutcome, database_now, lease, past_runs
 from noisegate.store.tables import RunRow
 
@@ -107,6 +109,59 @@ def test_a_stale_heartbeat_counts_as_crashed_and_is_taken_over(store: Engine) ->
         run.finish(RunOutcome.PROMOTED)  # the sleeper wakes up: too late
     outcomes = {past.run_id: past.outcome for past in past_runs(store)}
     assert outcomes == {dead: "crashed", next_one: "promoted"}
+
+
+@pytest.mark.parametrize(
+    ("does", "outcome", "busy"),
+    [
+        pytest.param(
+            {"ended_at": 2, "outcome": "promoted"}, "promoted", False, id="one that closes itself"
+        ),
+        pytest.param({"heartbeat_at": 2**62}, None, True, id="one that wakes up"),
+    ],
+)
+def test_a_silent_run_that_speaks_just_then_keeps_what_it_says(
+    make_settings: Callable[..., Settings],
+    postgresql_url: str,
+    does: dict[str, object],
+    outcome: str | None,
+    busy: bool,
+) -> None:
+    """On PostgreSQL, where a taker waits for it in the midst of taking over."""
+    settings = make_settings(db_url=postgresql_url)
+    upgrade(settings)
+    store, silent = open_store(settings), new_id()
+    with writing(store) as connection:
+        row = {"run_id": silent, "flow": "retrain", "origin": LIVE}
+        connection.execute(insert(RunRow).values(**row, started_at=1, heartbeat_at=1))
+    refused: list[BusyError] = []
+
+    def take_over() -> None:
+        try:
+            with lease(store, "retrain", new_id(), LIVE) as run:
+                run.finish(RunOutcome.UNCHANGED)
+        except BusyError as error:
+            refused.append(error)
+
+    taker = threading.Thread(target=take_over)
+    with writing(store) as connection:
+        seq = take_numbers(connection, "run_ended", 1)
+        taker.start()
+        wait_until(lambda: waits_for_a_lock(store))
+        ends = {"seq": seq} if outcome else {}
+        connection.execute(update(RunRow).where(RunRow.run_id == silent).values(**does, **ends))
+    taker.join()
+
+    found = {past.run_id: past.outcome for past in past_runs(store)}
+    store.dispose()
+    assert found[silent] == outcome
+    assert bool(refused) is busy
+
+
+def waits_for_a_lock(store: Engine) -> bool:
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with store.connect() as connection:
+        return bool(connection.scalar(text(f"{ours} AND wait_event_type = 'Lock'")))
 
 
 def test_a_heartbeat_less_than_a_minute_old_still_holds(store: Engine) -> None:

@@ -1,13 +1,15 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pyarrow as pa
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, insert, make_url, select, text
+from sqlalchemy import Engine, create_engine, event, insert, make_url, select, text
 
 from noisegate.alert import ALERT_SCHEMA
 from noisegate.errors import MissingError, SettingsError, UnreachableError
@@ -28,6 +30,74 @@ def test_models_are_the_migrated_schema(store: Engine) -> None:
 def test_upgrading_again_changes_nothing(settings: Settings) -> None:
     before, after = database.upgrade(settings)
     assert before == after is not None
+
+
+def test_what_the_first_release_wrote_is_numbered_in_the_order_of_its_ends(
+    make_settings: MakeSettings, postgresql_url: str
+) -> None:
+    for made in (make_settings(), make_settings(db_url=postgresql_url)):
+        with at_schema(made, "0001") as engine, database.writing(engine) as connection:
+            for run, ended in (("late", 9), ("open", None), ("early", 5), ("also early", 5)):
+                row = {"run": run, "flow": run, "ended": ended}
+                connection.execute(text(A_RUN), row)
+            for kind in ("promotion", "promotion"):
+                connection.execute(text(AN_EVENT), {"kind": kind})
+            connection.execute(text(AN_ALERT))
+        said = asked_to_migrate(made)
+        engine = database.open_store(made)
+        with engine.connect() as connection:
+
+            def found(query: str) -> list[tuple[object, ...]]:
+                return [tuple(row) for row in connection.execute(text(query))]
+
+            runs = found("SELECT run_id, seq FROM run WHERE seq IS NOT NULL ORDER BY seq")
+            events = found("SELECT seq FROM event ORDER BY event_id")
+            sequences = found("SELECT name, value FROM sequence ORDER BY name")
+            alerts = found("SELECT seq, first_seq FROM alert")
+        engine.dispose()
+
+        assert runs == [("also early", 1), ("early", 2), ("late", 3)]
+        assert events == [(None,), (1,), (2,)]
+        assert sequences == [("event", 2), ("run_ended", 3)]
+        assert alerts == [(7, 7)]
+        # SQLite before 3.39 knows it only after GROUP BY: Ubuntu 22.04 has 3.37.
+        assert not [statement for statement in said if "HAVING" in statement]
+
+
+A_RUN = """INSERT INTO run (run_id, flow, origin, started_at, heartbeat_at, ended_at)
+           VALUES (:run, :flow, 'live', 1, 1, :ended)"""
+AN_EVENT = """INSERT INTO event (kind, at, known_at, origin, payload)
+              VALUES (:kind, 1, 1, 'live', '{}')"""
+AN_ALERT = """INSERT INTO alert (alert_id, fingerprint, source, origin, service, name, starts_at,
+                                 scrubber, seq)
+              VALUES ('a', 'f', 'test', 'live', 'web', 'Disk', 1, 1, 7)"""
+
+
+@contextmanager
+def at_schema(made: Settings, revision: str) -> Iterator[Engine]:
+    """A database of an older release."""
+    with pytest.MonkeyPatch.context() as patch:
+        upgrade = command.upgrade
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, revision))
+        database.upgrade(made)
+    engine = create_engine(database.connect_url(made.database_url, "test"))
+    yield engine
+    engine.dispose()
+
+
+def asked_to_migrate(made: Settings) -> list[str]:
+    """Migrate, and return the statements."""
+    said: list[str] = []
+
+    def note(_: object, __: object, statement: str, *rest: object) -> None:
+        said.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        database.upgrade(made)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return said
 
 
 def test_two_upgrades_at_once_take_turns(

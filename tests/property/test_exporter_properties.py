@@ -68,7 +68,7 @@ decisions = st.builds(
 )
 outcomes = st.builds(
     OutcomeFact,
-    decision_id=st.builds(fresh),
+    decision_id=st.builds(fresh) | st.sampled_from(["judged again", "and again"]),
     alert_id=st.builds(fresh),
     origin=ORIGINS,
     service=SERVICES,

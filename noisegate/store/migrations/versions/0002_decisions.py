@@ -1,4 +1,4 @@
-"""What the exporter counts: decision, outcome, total; commit order for runs and events."""
+"""What the exporter counts: decision, outcome, total; commit order for runs, events and alerts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -61,13 +61,21 @@ def upgrade() -> None:
         op.create_index(f"ix_{table}_seq", table, ["seq"])
         order = "ended_at, run_id" if table == "run" else "event_id"
         op.execute(
-            f"UPDATE {table} SET seq = (SELECT n FROM (SELECT {key} AS k, ROW_NUMBER() OVER "
+            f"UPDATE {table} SET seq = numbered.n FROM (SELECT {key} AS k, ROW_NUMBER() OVER "
             f"(ORDER BY {order}) AS n FROM {table} WHERE {which}) AS numbered "
-            f"WHERE numbered.k = {table}.{key}) WHERE {which}"
+            f"WHERE numbered.k = {table}.{key}"
         )
         # `run` orders the flows that exclude each other already; ended runs have their own.
         name = "run_ended" if table == "run" else "event"
         op.execute(
-            f"INSERT INTO sequence (name, value) SELECT '{name}', MAX(seq) FROM {table} "
-            "WHERE seq IS NOT NULL HAVING MAX(seq) IS NOT NULL"
+            f"INSERT INTO sequence (name, value) SELECT '{name}', n "
+            f"FROM (SELECT MAX(seq) AS n FROM {table}) AS m WHERE n IS NOT NULL"
         )
+    # Alerts keep the number they were inserted with, so that the exporter counts each of them once;
+    # of those that are there, only the newest is known. SQLite adds no column that is NOT NULL
+    # without a default.
+    op.add_column(
+        "alert", sa.Column("first_seq", sa.BigInteger, nullable=False, server_default="0")
+    )
+    op.execute("UPDATE alert SET first_seq = seq")
+    op.create_index("ix_alert_first_seq", "alert", ["first_seq"])
