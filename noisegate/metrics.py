@@ -4,6 +4,7 @@ Names follow Prometheus' conventions: base units, `_total` for counters. No labe
 services beyond `MOST_SERVICES` are counted together as `OTHER_SERVICES`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,3 +124,40 @@ METRICS: tuple[MetricSpec, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, MetricSpec)
 )
 """All of them, in the order above."""
+
+_REASONS = (
+    *("severity_floor", "protected_label", "wanted_by_people", "too_few_outcomes"),
+    *("no_operating_point", "not_worth_the_delay", "usually_clears", "holdout"),
+)
+_BECAME = ("noise", "real", "unseen", "censored")
+_ENTITIES = (
+    *("PRIVATE_KEY", "JWT", "URL_CREDENTIALS", "AWS_KEY", "SECRET", "EMAIL", "IBAN"),
+    *("CREDIT_CARD", "PHONE", "SSN", "MAC", "IPV6", "IPV4", "USER", OTHER_SERVICES),
+)
+_FLOWS = {"flow": ("retrain", "tune", "rollback")}
+_BOUNDS = {"bound": ("value", "low", "high")}
+
+VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    ALERTS.name: {"origin": ("live", "import", "simulated")},
+    DECISIONS.name: {
+        "action": ("page", "hold", "mute"),
+        "reason": _REASONS,
+        "status": ("ok", "failed", "too_late"),
+    },
+    OUTCOMES.name: {"outcome": _BECAME, "paged": ("true", "false")},
+    CORRECTIONS.name: {"was": _BECAME, "outcome": ("noise", "real")},
+    HOLDOUT.name: {"outcome": _BECAME},
+    VERDICTS.name: {"verdict": ("noise", "real")},
+    SCRUBBED.name: {"entity": _ENTITIES},
+    FINDINGS.name: {"entity": _ENTITIES},
+    RUNS.name: _FLOWS | {"outcome": ("promoted", "refused", "unchanged", "failed", "crashed")},
+    PROMOTIONS.name: {"action": ("promote", "rollback")},
+    CHAMPION_SHARE.name: _BOUNDS,
+    CHAMPION_DELAY.name: _BOUNDS,
+    **{
+        spec.name: _FLOWS
+        for spec in (RUN_DURATION, RUN_FAILURES, RUN_LAST_END, RUN_LAST_SUCCESS, RUN_LAST_DURATION)
+    },
+    RUN_LAST_STAGE.name: _FLOWS | {"stage": ("snapshot", "train", "register", "promote")},
+}
+"""All values of the labels whose values are known, by metric and label."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from noisegate.metrics import MetricSpec
 from observability.documents import near
+from observability.labels import apart, compiled, find, known_values, selects, words
+from observability.promql import Counted
 from observability.slo import (
     WORKBOOK,
     Burn,
@@ -51,9 +53,11 @@ def judge(slo: Slo, metrics: Mapping[str, MetricSpec] | None) -> Iterator[Judgem
     yield from _kind(slo)
     if not slo.description:
         yield Judgement("name", "has no description: say what a user loses when it burns", True)
+    wrong: list[Judgement] = []
     if metrics is not None:
         for about, selector in selectors(slo.kind):
-            yield from _series(about, selector, slo.kind, metrics)
+            wrong += _series(about, selector, slo.kind, metrics)
+    yield from wrong or _parts(slo)
 
 
 def limit(slo: Slo, tier: Burn) -> float:
@@ -64,6 +68,12 @@ def limit(slo: Slo, tier: Burn) -> float:
 def can_fire(slo: Slo, tier: Burn) -> bool:
     """Whether any error share reaches a tier: none exceeds 1."""
     return limit(slo, tier) < 1 - 1e-9
+
+
+def has_enough(slo: Slo, tier: Burn) -> bool:
+    """Whether its long window holds as many events as it needs bad ones, if traffic is declared."""
+    rate = slo.traffic_per_min
+    return rate is None or rate * tier.long_s / 60 > LEAST_BAD - 1e-9
 
 
 def selectors(kind: Kind) -> tuple[tuple[str, Selector], ...]:
@@ -129,6 +139,15 @@ def _traffic(slo: Slo) -> Iterator[Judgement]:
             f"{LEAST_EVENTS_PER_MIN:g}): use kind freshness or consecutive-failures for a "
             'scheduled job, delayed for a counted bound, or noisegate/tiers: "none"',
         )
+    elif few := [tier for tier in slo.tiers if not has_enough(slo, tier)]:
+        names = " and ".join(tier.name for tier in few)
+        longest = max(tier.long_s for tier in few)
+        yield Judgement(
+            "tiers",
+            f"{names} can never fire: at {rate:g} events per minute {_days(longest)} hold "
+            f"{rate * longest / 60:.3g}, and fewer than {LEAST_BAD} bad ones are no rate: look "
+            f"back at least {math.ceil(LEAST_BAD / rate - 1e-9)}m",
+        )
     elif not isinstance(slo.kind, Mean) and (hasty := [t for t in slo.tiers if _hasty(slo, t)]):
         names = " and ".join(tier.name for tier in hasty)
         yield Judgement(
@@ -175,6 +194,43 @@ def _kind(slo: Slo) -> Iterator[Judgement]:
                 )
 
 
+def _parts(slo: Slo) -> Iterator[Judgement]:
+    """Matchers that select nothing, or too much, whatever is exported."""
+    empty = [
+        Judgement(about, f"{selector} selects nothing: its matchers contradict each other")
+        for about, selector in selectors(slo.kind)
+        if find(selector).sure
+    ]
+    yield from empty
+    counted = Counted.of(slo)
+    if empty or not isinstance(slo.kind, Events | Delayed) or counted is None:
+        return
+    part, total = counted.part, counted.total
+    if part.metric != total.metric or part == total:
+        return
+    name, rest = ("good", "bad") if counted.part_is_good else ("bad", "good")
+    inside, outside = apart(part, total)
+    if inside.sure:
+        yield Judgement(name, f"{part} is no part of total {total}: let total name all events")
+    elif outside.sure:
+        yield Judgement(
+            name, f"{part} takes all of total, nothing {rest} remains: select the {name} events"
+        )
+    elif (stray := _stray(part, total)) is not None:
+        yield Judgement(
+            "total", f"leaves out {name} events, such as {stray}: let it name all events", True
+        )
+
+
+def _stray(part: Selector, total: Selector) -> Selector | None:
+    """A series of the part that is not in the total."""
+    labels = find(part, but_not=total).labels
+    if labels is None or any(label == "le" for label, _, _ in total.matchers):
+        return None
+    named = {label for label, _, _ in (*part.matchers, *total.matchers)}
+    return Selector(part.metric, tuple((k, "=", v) for k, v in labels.items() if k in named))
+
+
 def _series(
     about: str, selector: Selector, kind: Kind, metrics: Mapping[str, MetricSpec]
 ) -> Iterator[Judgement]:
@@ -195,9 +251,27 @@ def _series(
         if problem := _wrong_kind(selector, spec, want, about):
             yield Judgement(about, problem)
     known = (*spec.labels, *TARGET_LABELS, *(("le",) if name.endswith("_bucket") else ()))
-    for label, _, _ in selector.matchers:
+    for label, operator, text in selector.matchers:
         if label not in known:
             yield Judgement(about, f"{name} has no label {label}: {near(label, known)}")
+        elif problem := _no_value(label, operator, text, known_values(name, label)):
+            yield Judgement(about, f"{name} has no {problem}")
+
+
+def _no_value(label: str, operator: str, text: str, values: tuple[str, ...]) -> str:
+    """Why a matcher names a value that never is, and the near one; a typo would stay silent."""
+    if not values:
+        return ""
+    named = [word for word in words(operator, text) if word or (text == "" and operator == "=")]
+    for word in named:
+        if word not in values:
+            return f'{label}="{word[:60]}": {near(word, values)}'
+    if "~" not in operator or words(operator, text) or not compiled(text):
+        return ""
+    # What a regex excludes must be there, too.
+    if any(selects([(label, "=~", text)], label, value) for value in values):
+        return ""
+    return f'{label} that matches "{text[:60]}": {near(text, values)}'
 
 
 def _no_series(name: str, metrics: Mapping[str, MetricSpec]) -> str:
@@ -236,18 +310,25 @@ def _wrong_kind(selector: Selector, spec: MetricSpec, want: str, about: str) -> 
     if name.endswith("_sum") and about != "sum":
         return f"{name} is a sum, no count: name {spec.name}_count"
     if name.endswith("_bucket"):
-        bounds = [value for label, op, value in selector.matchers if (label, op) == ("le", "=")]
-        if len(bounds) != 1 or not _is_bound(bounds[0], spec):
+        bounds = [value for label, _, value in selector.matchers if label == "le"]
+        # As clients write them: 1.0, not 1, which would match nothing.
+        exported = (*map(str, spec.buckets), "+Inf")
+        if sum(selects(selector.matchers, "le", bound) for bound in exported) != 1:
+            if len(bounds) == 1 and (right := _same_number(bounds[0], exported)):
+                return f'{name} has no le="{bounds[0]}": write le="{right}", as it is exported'
             return f"{name} counts an event in each of its buckets: add le of one, or kind latency"
     return ""
 
 
-def _is_bound(text: str, spec: MetricSpec) -> bool:
+def _same_number(text: str, exported: tuple[str, ...]) -> str:
     try:
-        return float(text) in (*spec.buckets, math.inf)
+        return next((bound for bound in exported if float(bound) == float(text)), "")
     except ValueError:
-        return False
+        return ""
 
 
 def _days(seconds: float) -> str:
-    return f"{seconds / 86_400:g}d" if seconds >= 86_400 else f"{seconds / 3_600:g}h"
+    for unit, size in (("d", 86_400), ("h", 3_600)):
+        if seconds >= size:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds / 60:g}m"

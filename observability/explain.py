@@ -109,7 +109,7 @@ def _firing(slo: Slo, tier: Burn, error_share: float) -> Firing:
     after = tier.long_s * most / error_share
     if slo.traffic_per_min is not None:
         bad_per_s = error_share * slo.traffic_per_min / 60
-        if (expected := bad_per_s * tier.long_s) < LEAST_BAD:
+        if (expected := bad_per_s * tier.long_s) < LEAST_BAD - 1e-9:
             why = f"{expected:.2g} bad in {_short(tier.long_s)}, {LEAST_BAD} are needed"
             return Firing(error_share, None, None, None, why)
         after = max(after, LEAST_BAD / bad_per_s)
@@ -135,9 +135,12 @@ def _resolves(slo: Slo, tier: Burn, window_s: float, error_share: float) -> floa
 def _condition(slo: Slo) -> str:
     match slo.kind:
         case Freshness(at_most_s=at_most):
-            return f"fires when it is older than {duration(at_most)}; resolves with a newer one"
+            return (
+                f"fires when it is older than {duration(at_most)}; resolves when one is younger "
+                f"than {duration(HOLD * at_most)}"
+            )
         case ConsecutiveFailures(at_most=at_most):
-            return f"fires at failure {int(at_most) + 1} in a row; resolves with a run that is well"
+            return f"fires at failure {int(at_most) + 1} in a row; resolves with the next good run"
         case Level(at_most=at_most, unit=unit):
             above, below = (
                 duration(level) if unit == "s" else f"{level:g} {unit}"

@@ -1,15 +1,13 @@
 """Made-up series of an SLO in promtool's notation, from what happens in each minute."""
 
-import re
 from collections.abc import Iterator, Sequence
-from itertools import groupby, product
+from itertools import groupby
 
 from observability import states, texts
 from observability.expected import Minute
+from observability.labels import apart, find
 from observability.promql import Counted
-from observability.slo import Freshness, Latency, Selector, Slo, known_metrics
-
-OTHER = "other"
+from observability.slo import Freshness, Selector, Slo
 
 
 def series(slo: Slo, minutes: Sequence[Minute], unborn: bool = False) -> list[dict[str, str]]:
@@ -20,10 +18,10 @@ def series(slo: Slo, minutes: Sequence[Minute], unborn: bool = False) -> list[di
         minutes: what happens in each.
         unborn: the bad series begins with its first event.
     """
-    counted = Counted.of(slo)
+    counted, chosen = Counted.of(slo), rows(slo)
+    assert chosen is not None, f"{slo.name}: no labels found"
     if counted is None:
-        gauge = states.selectors(slo)[0]
-        return [_row(gauge.metric, label_values(gauge)[0], _levels(slo, minutes))]
+        return [_row(*chosen[0], _levels(slo, minutes))]
     total, bad = [m.total for m in minutes], [m.bad * counted.unit for m in minutes]
     good = [m.total - m.bad for m in minutes]
     present = [m.present for m in minutes]
@@ -31,64 +29,35 @@ def series(slo: Slo, minutes: Sequence[Minute], unborn: bool = False) -> list[di
     starts = 0
     if unborn and not counted.part_is_good:
         starts = next((at for at, count in enumerate(bad) if count), len(bad))
-    (name, labels), (other_name, other) = _apart(slo, counted)
-    rest = total if name != other_name else (bad if counted.part_is_good else good)
+    (name, labels), (other_name, other) = chosen
+    rest = bad if counted.part_is_good else good
+    if name != other_name or labels.get("le") != other.get("le"):
+        rest = total
     return [
         _row(other_name, other, _counter(rest, present, 0)),
-        _row(name, labels, _counter(part, present, starts)),
+        _row(name, labels, _counter(part, [m.present and m.part for m in minutes], starts)),
     ]
 
 
-def _apart(slo: Slo, counted: Counted) -> list[tuple[str, dict[str, str]]]:
-    """Name and labels of the good or bad series, and of the series of all other events."""
-    part, total = counted.part, counted.total
-    if isinstance(slo.kind, Latency):
-        bound = {"le": f"{slo.kind.threshold_s:.12g}"}
-        rest = Selector(part.metric, part.matchers[:-1])
-        return [
-            (part.metric, label_values(rest)[0] | bound),
-            (total.metric, label_values(total)[0]),
-        ]
-    inside = next(
-        values
-        for values in label_values(part, total)
-        if part.metric != total.metric or matches(total, values)
-    )
-    outside = next(
-        values
-        for values in label_values(total, part)
-        if part.metric != total.metric or not matches(part, values)
-    )
-    return [(part.metric, inside), (total.metric, outside)]
+def rows(slo: Slo) -> list[tuple[str, dict[str, str]]] | None:
+    """Name and labels of the good or bad series and of that of all other events, or of a gauge.
 
-
-def label_values(selector: Selector, beside: Selector | None = None) -> list[dict[str, str]]:
-    """Labels that a selector matches, with values that its matchers name or that none does."""
-    spec = known_metrics().get(selector.metric)
-    matchers = (*selector.matchers, *(beside.matchers if beside else ()))
-    names = dict.fromkeys((*(spec.labels if spec else ()), *(m[0] for m in matchers)))
-    choices = [
-        [*dict.fromkeys((OTHER, *(v for m in matchers if m[0] == name for v in m[2].split("|"))))]
-        for name in names
-        if name != "le"
-    ]
-    found = [dict(zip(names, values, strict=False)) for values in product(*choices)]
-    return [values for values in found if matches(selector, values)]
-
-
-def matches(selector: Selector, labels: dict[str, str]) -> bool:
-    """Whether a series with these labels is selected."""
-    for label, operator, value in selector.matchers:
-        has = labels.get(label, "")
-        same = re.fullmatch(value, has) is not None if "~" in operator else has == value
-        if same == operator.startswith("!"):
-            return False
-    return True
+    None: no labels are found that the matchers select.
+    """
+    counted = Counted.of(slo)
+    if counted is None:
+        gauge = states.selectors(slo)[0]
+        found = [(gauge, find(gauge))]
+    else:
+        pair = apart(counted.part, counted.total)
+        found = list(zip((counted.part, counted.total), pair, strict=True))
+    chosen = [(selector.metric, one.labels) for selector, one in found if one.labels is not None]
+    return chosen if len(chosen) == len(found) else None
 
 
 def _row(metric: str, labels: dict[str, str], values: str) -> dict[str, str]:
-    inner = ",".join(f'{label}="{value}"' for label, value in labels.items())
-    return {"series": f"{metric}{{{inner}}}" if inner else metric, "values": values}
+    there = tuple((label, "=", value) for label, value in labels.items() if value)
+    return {"series": str(Selector(metric, there)), "values": values}
 
 
 def _counter(events: Sequence[float], present: Sequence[bool], starts: int) -> str:

@@ -1,6 +1,8 @@
 """`noisegate slo`: specs are checked by line, explained in numbers, built into files."""
 
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +215,19 @@ def test_durations_have_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+CONDITIONS = {
+    "alert-freshness": "fires when it is older than 12 h; resolves when one is younger than "
+    "10 h 48 min",
+    "retrain-duration": "fires when it is above 30 min; resolves below 27 min",
+    "retrain-success": "fires at failure 1 in a row; resolves with the next good run",
+}
+
+
+@pytest.mark.parametrize(("name", "says"), CONDITIONS.items(), ids=CONDITIONS)
+def test_explain_says_when_the_alert_of_a_gauge_resolves(name: str, says: str) -> None:
+    assert explain(next(slo for slo in load_slos() if slo.name == name)).condition == says
+
+
 # Files
 
 
@@ -268,7 +283,7 @@ def test_build_removes_the_rules_of_specs_that_are_gone_and_nothing_else(
     assert (code, "2 are of no spec" in err) == (MissingError.exit_code, True)
     assert "2 of specs that are gone removed" in run("build", "--specs", two, "--out", "built")[1]
     left = sorted(path.name for path in (tmp_path / "built" / "rules").glob("*.yaml"))
-    assert left == ["decision-latency.rules.yaml", "own.rules.yaml"]
+    assert left == ["decision-latency.rules.yaml", "own.rules.yaml", "slo_watchdog.rules.yaml"]
 
 
 def test_build_into_a_file_is_refused(run: Run, tmp_path: Path) -> None:
@@ -287,6 +302,53 @@ def test_build_of_others_specs_needs_no_metrics_of_ours(run: Run, tmp_path: Path
     assert (code, err) == (0, "")
     rules = (tmp_path / "built/rules/decision-availability.rules.yaml").read_text(encoding="utf-8")
     assert "http_requests_total" in rules
+
+
+UNUSUAL = {
+    "a set and a count": ('code=~"5[0-9]{2}"', "", True),
+    "an escape": (r'code=~"5\\d\\d"', "", True),
+    "groups and alternatives": ('code=~"(?:5(?:00|03)|timeout-[a-f]+)"', "", True),
+    "all but one letter": ('code=~"[^x]+"', "", True),
+    "a label that is not there": ('code=""', "", True),
+    "quotes": (r'code="a\\\"b"', "", True),
+    "two buckets of one histogram": ('le="0.5"', 'le="+Inf"', True),
+    "a regex of Prometheus alone": (r'code=~"[[:digit:]]+"', "", False),
+    "a regex that cannot be expanded": ('code!~"[^x]+|x|x[a-z]+[0-9]?|",code!~".x.*"', "", False),
+}
+
+
+@pytest.mark.parametrize(("part", "total", "tested"), UNUSUAL.values(), ids=UNUSUAL)
+def test_build_of_a_spec_that_is_good_never_crashes(
+    part: str, total: str, tested: bool, run: Run, tmp_path: Path
+) -> None:
+    query = "query: noisegate_decisions_total"
+    document = (SLOS / "decision-availability.yaml").read_text(encoding="utf-8")
+    document = document.replace(f'{query}{{status=~"failed|too_late"}}', f"query: 'x{{{part}}}'")
+    document = document.replace(f"{query}\n", f"query: 'x{{{total}}}'\n")
+    (tmp_path / "a.yaml").write_text(document, encoding="utf-8")
+    assert run("check", "a.yaml", "--no-metrics")[0] == 0
+    assert run("build", "--specs", "a.yaml", "--no-metrics", "--out", "built")[0] == 0
+    path = tmp_path / "built/rules/tests/decision-availability.test.yaml"
+    text = path.read_text(encoding="utf-8")
+    tests = yaml.load(text, yaml.CSafeLoader)
+    assert bool(tests["tests"]) == tested
+    assert ("\n# No tests: no label values are known" in text) == (not tested)
+    if tested and (promtool := shutil.which("promtool")):
+        # The shortest of them: what is made up is read, and the rules count it.
+        tests["tests"] = [one for one in tests["tests"] if one["name"].endswith("idle, and back")]
+        path.write_text(yaml.safe_dump(tests), encoding="utf-8")
+        command = [promtool, "test", "rules", path.name]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_build_of_a_level_whose_labels_are_a_regex(run: Run, tmp_path: Path) -> None:
+    text = (SLOS / "retrain-duration.yaml").read_text(encoding="utf-8")
+    text = text.replace('flow="retrain"', 'pool=~"a[0-9]{3}"').replace("noisegate_run", "x")
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    assert run("build", "--specs", "a.yaml", "--no-metrics", "--out", "built")[0] == 0
+    tests = (tmp_path / "built/rules/tests/retrain-duration.test.yaml").read_text(encoding="utf-8")
+    assert 'x_last_duration_seconds{pool="a000"}' in tests
 
 
 def test_build_shortens_windows(two: str, run: Run, tmp_path: Path) -> None:

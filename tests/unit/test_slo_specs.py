@@ -174,10 +174,10 @@ def test_a_ratio_of_counters_becomes_events(tmp_path: Path) -> None:
 
 KINDS = {
     "good over total": (
-        EVENTS.replace("        bad:", "        good:").replace('status="failed"', 'status!="a"'),
+        EVENTS.replace("        bad:", "        good:").replace('status="failed"', 'status!="ok"'),
         Events(
             Selector("noisegate_decisions_total"),
-            good=Selector("noisegate_decisions_total", (("status", "!=", "a"),)),
+            good=Selector("noisegate_decisions_total", (("status", "!=", "ok"),)),
         ),
     ),
     "latency": (LATENCY, Latency(Selector("noisegate_decision_latency_seconds"), 0.015)),
@@ -280,9 +280,9 @@ def test_one_file_can_be_read_alone(tmp_path: Path) -> None:
 
 
 def test_a_selector_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    query = r"""'noisegate_decisions_total{status=~"4\\d\\d",reason="say \"no\""}'"""
+    query = r"""'http_requests_total{status=~"4\\d\\d",reason="say \"no\""}'"""
     text = EVENTS.replace('sum(noisegate_decisions_total{status="failed"})', query)
-    (slo,) = read(tmp_path, text).slos
+    (slo,) = read(tmp_path, text, metrics=None).slos
     assert isinstance(slo.kind, Events)
     assert f"'{slo.kind.bad}'" == query
 
@@ -403,6 +403,28 @@ REFUSED = {
     "a bucket that is none": ("query: noisegate_decisions_total",
         "query: noisegate_run_duration_seconds_bucket{le=\"11\"}", "query: noisegate_run",
         "counts an event in each of its buckets"),
+    "a bucket in another spelling": ("query: noisegate_decisions_total",
+        "query: noisegate_decision_latency_seconds_bucket{le=\"1\"}", "query: noisegate_dec",
+        'has no le="1": write le="1.0", as it is exported'),
+    "a value that never is": ('status="failed"', 'status="faild"', "status=",
+        'noisegate_decisions_total has no status="faild": did you mean failed?'),
+    "one of several values that never is": ('status="failed"', 'status=~"failed|to_late"',
+        "status=", 'has no status="to_late": did you mean too_late?'),
+    "a value to leave out that never is": ('status="failed"', 'status!="okay"', "status!",
+        'has no status="okay": known are failed, ok, too_late'),
+    "a regex that matches no value": ('status="failed"', 'status=~"fail.?"', "status",
+        'has no status that matches "fail.?": known are failed, ok, too_late'),
+    "no value": ('status="failed"', 'status=""', "status", 'has no status="": known are failed'),
+    "values that exclude each other": ('status="failed"', 'status="failed",status="ok"', "status",
+        "selects nothing: its matchers contradict each other"),
+    "bad events that are no part of all": ("query: noisegate_decisions_total",
+        'query: noisegate_decisions_total{status="ok"}', "sum(noisegate",
+        'noisegate_decisions_total{status="failed"} is no part of total '
+        'noisegate_decisions_total{status="ok"}: let total name all events'),
+    "nothing good": ('status="failed"', 'status=~".+"', "status",
+        'takes all of total, nothing good remains: select the bad events'),
+    "nothing good, by all the values": ('status="failed"', 'status=~"ok|failed|too_late"',
+        "status", "nothing good remains"),
     "the same series twice": ('sum(noisegate_decisions_total{status="failed"})',
         "noisegate_decisions_total", "total:", "is the same series as the events"),
     # What cannot be
@@ -514,6 +536,21 @@ def test_refused_policies(old: str, new: str, says: str, tmp_path: Path) -> None
     assert old in POLICY
     messages = [f.message for f in read(tmp_path, EVENTS + POLICY.replace(old, new, 1)).problems]
     assert any(says in message for message in messages), messages
+
+
+def test_a_tier_whose_window_holds_too_few_events_is_refused(tmp_path: Path) -> None:
+    policy = POLICY.replace("Window: 2h", "Window: 5m").replace(
+        "name: fast-burn\n",
+        'name: fast-burn\n              annotations: {noisegate/short-window: "1m"}\n',
+    )
+    line, message = problem(tmp_path, EVENTS.replace('"20"', '"0.1"') + policy)
+    assert line == line_of(EVENTS + policy, "alertPolicies")
+    assert message == (
+        "page_5m can never fire: at 0.1 events per minute 5m hold 0.5, and fewer than 3 bad ones "
+        "are no rate: look back at least 30m"
+    )
+    enough = EVENTS.replace('"20"', '"0.1"') + policy.replace("Window: 5m", "Window: 30m")
+    assert len(read(tmp_path, enough).slos) == 1
 
 
 def test_an_empty_list_of_policies_is_refused(tmp_path: Path) -> None:
@@ -701,9 +738,31 @@ def test_metrics_of_others_can_be_given(tmp_path: Path) -> None:
     ]
 
 
+OF_OTHERS = {
+    "a literal that total rejects": ('code=~"500|503"', 'code="200"', "is no part of total"),
+    "everything": ('code=~".+"', "", "nothing good remains"),
+    "everything beside the same": ('job="a",code!=""', 'job="a"', "nothing good remains"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("bad", "total", "says"), OF_OTHERS.values(), ids=OF_OTHERS)
+def test_parts_of_others_series_are_refused_where_it_is_sure(
+    bad: str, total: str, says: str, tmp_path: Path
+) -> None:
+    text = EVENTS.replace('sum(noisegate_decisions_total{status="failed"})', f"x_total{{{bad}}}")
+    text = text.replace("query: noisegate_decisions_total", f"query: x_total{{{total}}}")
+    (found,) = read(tmp_path, text, metrics=None).problems
+    assert says in found.message
+    assert found.line == line_of(text, "x_total{")
+
+
 REMARKS = {
     "no traffic": ('    noisegate/events-per-minute: "20"\n', "", "declares no traffic: annotate"),
     "no description": ("  description: People can pay.\n", "", "has no description: say what"),
+    "events that total leaves out": (
+        "noisegate_decisions_total\n  timeW",
+        'noisegate_decisions_total{action="page"}\n  timeW',
+        'leaves out bad events, such as noisegate_decisions_total{action="hold",status="failed"}'),
     "little traffic": ('"20"', '"0.5"',
         "at 0.5 events per minute 3 bad ones are enough for page_1h"),
 }  # fmt: skip
