@@ -36,9 +36,12 @@ OVERVIEW = "noisegate-slo-overview"
 _STATE, _CONDITION, VALUE = "A", "T", "B"
 VALUE_READ = f"$values.{VALUE} "
 _FACTS = {
-    "budget_left": ("humanizePercentage", "not known"),
-    "exhausted_in": ("humanizeDuration", "not at the rate of the last hour"),
+    "budget_left": ("100 * ", 'printf "%.1f%%"', "not known"),
+    "exhausted_in": ("", "humanizeDuration", "not at the rate of the last hour"),
 }
+# One query without an answer is NoData for its whole rule, whatever the condition says: so what
+# the texts alone read answers always, with a number that nothing measured comes near.
+_NOT_KNOWN, _KNOWN_ABOVE = "-1e18", "-1e17"
 _HEAD = "Written by `make generate` from observability/slos. Do not edit."
 
 
@@ -228,8 +231,8 @@ def _interval(seconds: float) -> str:
 def _rule(alert: Alert, alerts: Sequence[Alert], paused: bool) -> AlertRule:
     texts = {name: _in_grafana(text) for name, text in alert.annotations.items()}
     numbers = {VALUE: alert.value} if any(VALUE_READ in text for text in texts.values()) else {}
-    for (name, (form, otherwise)), ref in zip(_FACTS.items(), "CD", strict=True):
-        numbers[ref] = alert.facts[name]
+    for (name, (times, form, otherwise)), ref in zip(_FACTS.items(), "CD", strict=True):
+        numbers[ref] = times + alert.facts[name]
         texts[name] = _read(ref, form, otherwise)
     return AlertRule(
         uid=rule_uid(alert.slo.name, alert.tier),
@@ -238,7 +241,10 @@ def _rule(alert: Alert, alerts: Sequence[Alert], paused: bool) -> AlertRule:
         data=[
             InstantQuery(refId=_STATE, expr=_firing(alert, alerts)),
             Threshold(refId=_CONDITION, expression=_STATE, above=0),
-            *(InstantQuery(refId=ref, expr=f"max({expr})") for ref, expr in numbers.items()),
+            *(
+                InstantQuery(refId=ref, expr=f"max({expr}) or vector({_NOT_KNOWN})")
+                for ref, expr in numbers.items()
+            ),
         ],
         # No answer means that a stronger alert speaks instead, or that nothing is recorded, which
         # is the watchdog's to tell: neither may resolve what fires, or make anything fire.
@@ -295,20 +301,29 @@ def _in_grafana(text: str) -> str:
 
 
 def _read(ref: str, form: str, otherwise: str) -> str:
-    number = f"{{{{ .Value | {form} }}}}"
-    return f"{{{{ with $values.{ref} }}}}{number}{{{{ else }}}}{otherwise}{{{{ end }}}}"
+    # Without data Grafana has no `$values` at all, and writes the texts all the same.
+    number = f"{{{{ if gt .Value {_KNOWN_ABOVE} }}}}{{{{ .Value | {form} }}}}"
+    other = f"{{{{ else }}}}{otherwise}{{{{ end }}}}"
+    return f"{{{{ with $values.{ref} }}}}{number}{other}{other}"
 
 
 def _watchdog(compiled: Sequence[Compiled], options: CompileOptions, paused: bool) -> AlertGroup:
-    """One page for what would make all other rules blind: Prometheus, or its records, are gone."""
+    """One page for what would make all other rules blind: Prometheus, or its records, are gone.
+
+    Another build may be in the same Grafana, for other SLOs in the same Prometheus: what is counted
+    are these SLOs, and the rule is called after them.
+    """
+    names = sorted(one.slo.name for one in compiled)
+    digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
+    states = f'slo:firing:state{{tier="absent",slo=~"{"|".join(names)}"}}'
     rule = AlertRule(
-        uid="noisegate-slo-records",
-        title="SloRecordsUnreadable",
+        uid=f"noisegate-slo-records-{digest}",
+        title=f"SloRecordsUnreadable-{digest}",
         condition=_CONDITION,
         data=[
             InstantQuery(
                 refId=_STATE,
-                expr=f'{len(compiled)} - count(slo:firing:state{{tier="absent"}})',
+                expr=f"{len(names)} - count(count by (slo) ({states}))",
             ),
             Threshold(refId=_CONDITION, expression=_STATE, above=0),
         ],
@@ -322,13 +337,13 @@ def _watchdog(compiled: Sequence[Compiled], options: CompileOptions, paused: boo
         annotations={
             "summary": "SLOs are not recorded: their alerts cannot fire",
             "description": "Prometheus does not answer Grafana, or does not record the states of "
-            f"all {len(compiled)} SLOs.",
+            f"all {len(names)} SLOs: {', '.join(names)}.",
             "runbook_url": f"{options.runbook_url.rstrip('/')}/slo-records.md#unreadable",
             "dashboard_url": f"{options.grafana_url.rstrip('/')}/d/{OVERVIEW}",
         },
     )
     interval = _interval(options.clock.minute_s)
-    return AlertGroup(name="records", evaluateInterval=interval, rules=[rule])
+    return AlertGroup(name=f"records {digest}", evaluateInterval=interval, rules=[rule])
 
 
 def _text(document: object) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from observability import promtool_tests
+from observability import promtool_tests, synthetic
 from observability.burn import Alert, Compiled, CompileOptions, Record
 from observability.promql import duration
 
@@ -14,7 +14,12 @@ Json = dict[str, Any]
 
 RULES, TESTS = "rules/{}.rules.yaml", "rules/tests/{}.test.yaml"
 
+WATCHDOG = RULES.format("slo_watchdog")
+"""Path of the dead man's switch: no SLO's name has an underscore."""
+
 _HEAD = "# Written by `make generate` from {}. Do not edit.\n"
+
+_UNTESTED = "# No tests: no label values are known that its matchers select, or tell apart.\n"
 
 
 def rule_files(
@@ -39,9 +44,37 @@ def rule_files(
         files[RULES.format(name)] = _text({"groups": groups(told, options)}, source)
         if options.shorten == 1 and alerts:
             names = [group_name(one, place) for place in range(2)]
-            tests = promtool_tests.tests(one, f"../{name}.rules.yaml", names)
+            path = f"../{name}.rules.yaml"
+            if synthetic.rows(one.slo) is None:
+                none: Json = {"rule_files": [path], "tests": []}
+                files[TESTS.format(name)] = _text(none, source, _UNTESTED)
+                continue
+            tests = promtool_tests.tests(one, path, names)
             files[TESTS.format(name)] = _text(tests, source)
     return files
+
+
+def watchdog_file(options: CompileOptions | None = None) -> dict[str, str]:
+    """Write the alert that always fires: who misses it knows that no other one arrives either.
+
+    Returns:
+        Relative path: text.
+    """
+    options = options or CompileOptions()
+    rule: Json = {
+        "alert": "SloWatchdog",
+        "expr": "vector(1)",
+        # Neither an SLO nor a tier: nothing inhibits it, and it inhibits nothing.
+        "labels": {"severity": "none", "service": "noisegate"},
+        "annotations": {
+            "summary": "Alerts of SLOs arrive",
+            "description": "Always fires. Where it is missing Prometheus or Alertmanager is dead, "
+            "or cannot send.",
+            "runbook_url": f"{options.runbook_url.rstrip('/')}/slo-records.md#no-heartbeat",
+        },
+    }
+    document: Json = {"groups": [{"name": "slo-watchdog", "rules": [rule]}]}
+    return {WATCHDOG: _text(document, "observability/prometheus_rules.py")}
 
 
 def groups(compiled: Compiled, options: CompileOptions) -> list[Json]:
@@ -77,7 +110,8 @@ def _alert(alert: Alert) -> Json:
         rule["for"] = duration(alert.for_s)
     left, lasts = alert.facts["budget_left"], alert.facts["exhausted_in"]
     facts = {
-        "budget_left": _queried(left, "humanizePercentage", "not known"),
+        # humanizePercentage writes four digits: -1.035e+04%.
+        "budget_left": _queried(f"100 * {left}", 'printf "%.1f%%"', "not known"),
         "exhausted_in": _queried(lasts, "humanizeDuration", "not at the rate of the last hour"),
     }
     return rule | {"labels": dict(alert.labels), "annotations": {**alert.annotations, **facts}}
@@ -104,6 +138,6 @@ def _lines(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _lines)
 
 
-def _text(document: Json, source: str) -> str:
+def _text(document: Json, source: str, remark: str = "") -> str:
     body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=96, allow_unicode=True)
-    return _HEAD.format(source) + body
+    return _HEAD.format(source) + remark + body

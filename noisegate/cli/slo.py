@@ -203,11 +203,14 @@ def built_files(
     """All that is built from SLOs: relative path -> text."""
     from dashboards.alerting import provisioning_files
     from observability.burn import CompileOptions, compile_slo
-    from observability.prometheus_rules import rule_files
+    from observability.prometheus_rules import rule_files, watchdog_file
 
     options = CompileOptions(settings.grafana_url, settings.runbook_url, shorten=shorten)
     compiled = [compile_slo(slo, options) for slo in slos]
-    rules = rule_files(compiled, options, alerts=settings.alerts_by == "prometheus")
+    by_prometheus = settings.alerts_by == "prometheus"
+    rules = rule_files(compiled, options, alerts=by_prometheus)
+    if by_prometheus:
+        rules |= watchdog_file(options)
     return rules | provisioning_files(compiled, options, settings.alerts_by)
 
 

@@ -33,7 +33,8 @@ class GrafanaRule:
     """State of one provisioned rule whose queries give at most one number: so one alert instance.
 
     Normal | Pending | Alerting. NoData and errors are mapped as the rule says; KeepLast keeps the
-    state, and lets a pending one ripen.
+    state, and lets a pending one ripen. One data source query without an answer is NoData for the
+    whole rule, even if the condition does not read it.
     """
 
     rule: Json
@@ -42,7 +43,10 @@ class GrafanaRule:
 
     def evaluate(self, at_s: float, answers: Mapping[str, Answer]) -> str:
         """One evaluation: what every query answered, by refId."""
-        result = self._condition(answers)
+        told = [answers[ref] for ref in questions(self.rule)]
+        errors = [answer for answer in told if isinstance(answer, Exception)]
+        result = self._condition(answers) if None not in told else None
+        result = errors[0] if errors else result
         if isinstance(result, Exception):
             result = self._mapped(self.rule["execErrState"])
         elif result is None:
@@ -67,6 +71,12 @@ class GrafanaRule:
         assert evaluator["type"] == "gt"
         number = answers[condition["expression"]]
         return number > evaluator["params"][0] if isinstance(number, float) else number
+
+
+def questions(rule: Json) -> dict[str, str]:
+    """What a rule asks Prometheus, by refId."""
+    asked = [query for query in rule["data"] if query["datasourceUid"] == "prometheus"]
+    return {query["refId"]: query["model"]["expr"] for query in asked}
 
 
 def seconds(duration: str) -> float:
@@ -213,12 +223,7 @@ def replay(folder: Path, slos: list[Slo], series: dict[str, str], minutes: int) 
     rules = grafana_rules(compiled)
     alerts = [alert for one in compiled for alert in one.alerts]
     firing = {a.name: f'count(ALERTS{{alertname="{a.name}",alertstate="firing"}})' for a in alerts}
-    queries = {
-        query["model"]["expr"]
-        for rule in rules.values()
-        for query in rule["data"]
-        if query["datasourceUid"] == "prometheus" and query["refId"] == "A"
-    }
+    queries = {query for alert in alerts for query in questions(rules[alert.name]).values()}
     times = range(10, 60 * minutes, 60)
     answers = promtool_answers(
         folder, files, 60, series, [*sorted(queries), *firing.values()], list(times)
@@ -227,8 +232,11 @@ def replay(folder: Path, slos: list[Slo], series: dict[str, str], minutes: int) 
     found = []
     for alert in alerts:
         machine = GrafanaRule(rules[alert.name])
-        query = rules[alert.name]["data"][0]["model"]["expr"]
-        states = [machine.evaluate(at, {"A": answers[query, at]}) for at in times]
+        asked = questions(rules[alert.name])
+        states = [
+            machine.evaluate(at, {ref: answers[query, at] for ref, query in asked.items()})
+            for at in times
+        ]
         stronger = [said[other.name] for other in alerts if inhibits(other.labels, alert.labels)]
         inhibited = tuple(any(other[at] for other in stronger) for at in range(minutes))
         grafana = tuple(state == "Alerting" for state in states)
@@ -304,18 +312,34 @@ def rules_of_ours() -> dict[str, Json]:
 @pytest.mark.parametrize("before", [1.0, 0.0], ids=["firing", "well"])
 def test_what_cannot_be_read_changes_no_alert_of_an_slo(answer: Answer, before: float) -> None:
     for name, rule in rules_of_ours().items():
-        if name != "SloRecordsUnreadable":
-            machine = GrafanaRule(rule)
-            first = machine.evaluate(0, {"A": before})
-            later = {machine.evaluate(60 * at, {"A": answer}) for at in range(1, 60)}
+        if not name.startswith("SloRecordsUnreadable"):
+            machine, asked = GrafanaRule(rule), questions(rule)
+            first = machine.evaluate(0, dict.fromkeys(asked, before))
+            gone = dict.fromkeys(asked, answer)
+            later = {machine.evaluate(60 * at, gone) for at in range(1, 60)}
             assert later == {first}, name
+
+
+def test_a_number_of_the_texts_that_is_not_known_silences_no_alert(tmp_path: Path) -> None:
+    """Where nothing is recorded every query answers but the condition's, so it alone decides."""
+    rules = rules_of_ours()
+    asked = {
+        query
+        for title, rule in rules.items()
+        for ref, query in questions(rule).items()
+        if ref != "A" and not title.startswith("SloRecordsUnreadable")
+    }
+    answers = promtool_answers(tmp_path, [], 60, {"up": "1x5"}, sorted(asked), [60])
+    silent = sorted(query for query in asked if answers[query, 60] is None)
+    assert asked and not silent
 
 
 @pytest.mark.parametrize(
     "answer", [DOWN, None, 1.0], ids=["Prometheus is down", "it has no rules", "it misses an SLO"]
 )
 def test_one_rule_pages_after_five_minutes_without_records(answer: Answer) -> None:
-    machine = GrafanaRule(rules_of_ours()["SloRecordsUnreadable"])
+    (watchdog,) = [r for t, r in rules_of_ours().items() if t.startswith("SloRecordsUnreadable")]
+    machine = GrafanaRule(watchdog)
     said = [machine.evaluate(60 * at, {"A": answer if at > 2 else 0.0}) for at in range(12)]
     assert said == ["Normal"] * 3 + ["Pending"] * 5 + ["Alerting"] * 4
     assert machine.evaluate(720, {"A": 0.0}) == "Normal"

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dashboards.notifications import MESSAGES
 from observability.burn import Alert, compile_slo
+from observability.prometheus_rules import watchdog_file
 from observability.specs import load_slos
 
 Json = dict[str, Any]
@@ -65,6 +67,10 @@ def configured(folder: Path, outside: str) -> Path:
     }.items():
         (folder / name).write_text(secret)
         text = text.replace(f"/run/secrets/{name}", str(folder / name))
+    # As docs/install.md says it.
+    for line in ("webhook_configs:", "  - url: https://heartbeat.", "    send_resolved: false"):
+        text = text.replace(f"    # {line}", f"    {line}")
+    text = text.replace("https://heartbeat.example/ping", f"{outside}/heartbeat")
     text = text.replace("http://tickets:8080/alertmanager", f"{outside}/tickets")
     text = text.replace("global:\n", f"global:\n  pagerduty_url: {outside}/pagerduty\n")
     # On a Saturday no ticket would come.
@@ -129,6 +135,10 @@ def post(url: str, alerts: list[Alert]) -> None:
         }
         labels = {"alertname": alert.name, **alert.labels}
         body.append({"labels": labels, "annotations": notes | numbers})
+    fire(url, body)
+
+
+def fire(url: str, body: list[Json]) -> None:
     request = urllib.request.Request(
         f"{url}/api/v2/alerts",
         data=json.dumps(body).encode(),
@@ -162,3 +172,17 @@ def test_a_page_reaches_pagerduty_and_slack_and_keeps_its_ticket_back(
     (ticket,) = [body for path, body in got if path == "/tickets"]
     # The page says what ticket_1d would; that nothing arrives it does not say.
     assert [alert["labels"]["tier"] for alert in ticket["alerts"]] == ["stuck"]
+
+
+def test_the_dead_man_s_switch_is_heard_by_the_heartbeat_service_alone(
+    alertmanager: tuple[str, list[tuple[str, Json]]],
+) -> None:
+    url, got = alertmanager
+    (text,) = watchdog_file().values()
+    (rule,) = yaml.safe_load(text)["groups"][0]["rules"]
+    labels = {"alertname": rule["alert"], **rule["labels"]}
+    fire(url, [{"labels": labels, "annotations": rule["annotations"]}])
+    wait(lambda: bool(got))
+    ((path, body),) = got
+    assert (path, body["status"]) == ("/heartbeat", "firing")
+    assert body["commonLabels"]["alertname"] == "SloWatchdog"

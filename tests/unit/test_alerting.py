@@ -24,7 +24,7 @@ from dashboards.alerting import (
 )
 from dashboards.build import dashboard_files
 from observability.burn import Alert, CompileOptions, compile_slo, inhibit_rules
-from observability.prometheus_rules import rule_files
+from observability.prometheus_rules import rule_files, watchdog_file
 from observability.specs import load_slos
 
 Json = dict[str, Any]
@@ -56,7 +56,26 @@ def texts(value: object) -> Iterator[str]:
 
 
 def test_every_alert_and_only_they_have_a_rule() -> None:
-    assert set(RULES) == {alert.name for alert in ALERTS} | {"SloRecordsUnreadable"}
+    ours = {alert.name for alert in ALERTS}
+    assert ours < set(RULES)
+    (watchdog,) = set(RULES) - ours
+    assert watchdog.startswith("SloRecordsUnreadable")
+
+
+def test_watchdogs_of_two_builds_count_their_own_slos_and_are_two() -> None:
+    """One Grafana, one Prometheus: neither may count, or replace, the other's."""
+    builds = [COMPILED[:2], COMPILED[2:]]
+    seen = []
+    for build in builds:
+        text = provisioning_files(build, OPTIONS, "grafana")["alerts.grafana.yaml"]
+        group = yaml.safe_load(text)["groups"][-1]
+        (rule,) = group["rules"]
+        asked = rule["data"][0]["model"]["expr"]
+        number, names = re.fullmatch(r'(\d+) - count.+slo=~"(.+)"}\)\)', asked).groups()  # type: ignore[union-attr]
+        assert names.split("|") == sorted(one.slo.name for one in build)
+        assert int(number) == len(build)
+        seen.append((group["name"], rule["uid"], rule["title"]))
+    assert all(one != other for one, other in zip(*seen, strict=True))
 
 
 def test_uids_are_unique_and_such_as_grafana_takes() -> None:
@@ -122,7 +141,7 @@ def test_queries_answer_one_number_without_labels() -> None:
     for title, rule in RULES.items():
         for query in rule["data"]:
             expr = query["model"].get("expr", "max(")
-            assert expr.startswith("max(") or title == "SloRecordsUnreadable", expr
+            assert expr.startswith("max(") or title.startswith("SloRecordsUnreadable"), expr
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
@@ -142,8 +161,8 @@ def prometheus_rules() -> dict[str, Json]:
 
 
 NUMBER = re.compile(
-    r"\{\{ (?:\$value|with .+? \}\}\{\{ .+?) \| (\w+) \}\}"
-    r"(?:\{\{ else \}\}(.*?)\{\{ end \}\})?"
+    r"\{\{ (?:\$value|with .+? \}\}(?:\{\{ if .+? \}\})?\{\{ [^}]+?) \| (\w+(?: \"[^\"]+\")?) \}\}"
+    r"(?:\{\{ else \}\}(.*?)\{\{ end \}\})?(?:\{\{ else \}\}\2\{\{ end \}\})?"
 )
 
 
@@ -194,7 +213,9 @@ def test_alertmanager_inhibits_what_the_compiler_says() -> None:
 def test_alertmanager_and_grafana_route_alike() -> None:
     ours = yaml.safe_load(ALERTMANAGER.read_text())["route"]
     (theirs,) = NOTIFY["policies"]
-    assert [branch(route) for route in (ours, *ours["routes"])] == [
+    switch, *routes = ours["routes"]
+    assert switch["receiver"] == "deadmansswitch"  # of a rule that Grafana does not have
+    assert [branch(route) for route in (ours, *routes)] == [
         branch(route) for route in (theirs, *theirs["routes"])
     ]
 
@@ -246,6 +267,78 @@ def test_each_page_wakes_a_person_and_each_ticket_does_not(alertmanager: Path) -
             f"alertname={alert.name}",
             *labels,
         )
+
+
+@needs_amtool
+def test_the_dead_man_s_switch_reaches_its_own_receiver_alone(alertmanager: Path) -> None:
+    (rule,) = [
+        rule
+        for text in watchdog_file(OPTIONS).values()
+        for group in yaml.safe_load(text)["groups"]
+        for rule in group["rules"]
+    ]
+    amtool(
+        *("config", "routes", "test", f"--config.file={alertmanager}"),
+        "--verify.receivers=deadmansswitch",
+        f"alertname={rule['alert']}",
+        *(f"{name}={text}" for name, text in rule["labels"].items()),
+    )
+
+
+def test_prometheus_finds_the_dead_man_s_switch_clean_and_firing(tmp_path: Path) -> None:
+    if not shutil.which("promtool"):
+        pytest.skip("needs Debian's prometheus")
+    ((name, text),) = watchdog_file(OPTIONS).items()
+    (tmp_path / Path(name).name).write_text(text)
+    (rule,) = yaml.safe_load(text)["groups"][0]["rules"]
+    expected = {"exp_labels": rule["labels"], "exp_annotations": rule["annotations"]}
+    fires = {"alertname": rule["alert"], "eval_time": "0m", "exp_alerts": [expected]}
+    test = {"rule_files": [Path(name).name], "tests": [{"alert_rule_test": [fires]}]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    for words in (
+        ("check", "rules", "--lint=all", "--lint-fatal", Path(name).name),
+        ("test", "rules", "test.yaml"),
+    ):
+        done = subprocess.run(
+            ["promtool", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        pytest.param("vector(-1035)", "-1035.0%", id="overspent"),
+        pytest.param("vector(-1e18)", "not known", id="not recorded"),
+        pytest.param("vector(1) > 2", "not known", id="no data at all"),
+    ],
+)
+def test_a_text_writes_the_number_or_that_there_is_none(
+    query: str, said: str, tmp_path: Path
+) -> None:
+    """Grafana's templates are Go's, as Prometheus' are, so promtool expands ours."""
+    if not shutil.which("promtool"):
+        pytest.skip("needs Debian's prometheus")
+    text = RULES["DecisionAvailabilityBurn1h"]["annotations"]["budget_left"]
+    assert "with $values.C }}" in text
+    # What a query gives holds a Value, as Grafana's values do.
+    text = text.replace("with $values.C }}", f'range query "{query}" }}}}', 1)
+    rule = {"alert": "A", "expr": "vector(1)", "annotations": {"text": text}}
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]})
+    )
+    fires = {
+        "alertname": "A",
+        "eval_time": "0m",
+        "exp_alerts": [{"exp_annotations": {"text": said}}],
+    }
+    test = {"rule_files": ["rules.yaml"], "tests": [{"alert_rule_test": [fires]}]}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
+    done = subprocess.run(
+        ["promtool", "test", "rules", "test.yaml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def payload(status: str, count: int) -> Json:
