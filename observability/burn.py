@@ -3,7 +3,8 @@
 Recorded series (labels besides: slo, service). Windows are named by their nominal length.
 
     slo:objective:ratio                    the declared objective: the list of SLOs
-    slo:total:count1m  slo:bad:count1m     events in the last minute, exact
+    slo:total:count1m  slo:bad:count1m     events in the last minute, exact; the bad ones may be
+                                           negative where total and part are of different minutes
     slo:window:total{window}               events in 5m 30m 1h 2h 6h 1d 3d, and the tiers' windows
     slo:window:bad{window}                 bad ones
     slo:errors:ratio{window}               bad share; 0 when idle
@@ -14,6 +15,8 @@ Recorded series (labels besides: slo, service). Windows are named by their nomin
     slo:budget:exhaustion_seconds{period}  until it is spent at the burn rate of 1h, if it burns
     slo:level:value  slo:level:limit       Freshness, ConsecutiveFailures, Level: seconds or runs
     slo:bound:ratio{side}                  Delayed: lower and upper bound of the bad share
+    slo:series:count{of}                   series of the SLI: of all events, of the good or bad ones
+    slo:series:lost                        1 while some of them are gone, else 0
     slo:firing:state{tier}                 1 while the tier holds, else 0; hysteresis in it
 
 Events of the level kinds are the minutes in which the level is known. Of Mean they are the most
@@ -27,7 +30,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from observability import promql, states, texts
-from observability.promql import Clock, Counted, duration, merged, number
+from observability.promql import (
+    Clock,
+    Counted,
+    duration,
+    merged,
+    number,
+    recorded,
+    remembered,
+)
 from observability.slo import Delayed, Freshness, Slo
 
 WINDOWS_S = (300.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 86_400.0, 259_200.0)
@@ -59,7 +70,7 @@ class Alert:
     severity: str
     """page | ticket."""
     state: str
-    """The selector of its recorded state: slo:firing:state{slo="...",tier="..."}."""
+    """The selector of its recorded state: slo:firing:state{slo="...",service="...",tier="..."}."""
     value: str
     """PromQL of the number that its texts show (burn rate, age, ...): labels slo and service."""
     for_s: float
@@ -162,11 +173,9 @@ def _minute_group(slo: Slo, clock: Clock) -> Iterator[Rule]:
     long = [window for window in _windows(slo) if window > SHORT_S or not counted]
     for window_s in long:
         labels = {"window": duration(window_s)}
-        for what in ("total", "bad"):
-            counts = f'slo:{what}:count1m{{slo="{slo.name}"}}[{clock(window_s)}]'
-            yield f"slo:window:{what}", f"sum_over_time({counts})", labels
+        yield from _sums(slo, counted, "slo:window:{}", window_s, labels, clock)
         yield from _rates(slo, window_s)
-    yield from _budget(slo, clock)
+    yield from _budget(slo, counted, clock)
     for tier in slo.tiers:
         if tier.long_s > SHORT_S:
             yield "slo:firing:state", states.burn_state(slo, tier, clock), {"tier": tier.name}
@@ -177,6 +186,9 @@ def _minute_group(slo: Slo, clock: Clock) -> Iterator[Rule]:
         yield "slo:firing:state", unproven, {"tier": "unproven"}
     if stuck := states.stuck_state(slo, clock):
         yield "slo:firing:state", stuck, {"tier": "stuck"}
+    for of, series in states.series_counts(slo, clock).items():
+        yield "slo:series:count", series, {"of": of}
+    yield "slo:series:lost", states.lost_series(slo, clock), {}
     invalid = states.invalid_state(slo, period, clock)
     yield "slo:firing:state", invalid, {"tier": "invalid"}
 
@@ -194,24 +206,41 @@ def _window_from_samples(
         promql.window_count(selector, counted.total, window_s, clock)
         for selector in (counted.total, counted.part)
     )
-    recorded = f'slo:window:total{{slo="{slo.name}",window="{duration(window_s)}"}}'
+    known = recorded("slo:window:total", slo, **labels)
     yield "slo:window:total", _in_units(counted, total), labels
-    yield "slo:window:bad", counted.bad(part, recorded), labels
+    yield "slo:window:bad", counted.clamped(counted.bad(part, known), known), labels
 
 
 def _minute_counts(slo: Slo, counted: Counted | None, clock: Clock) -> Iterator[Rule]:
-    name = f'{{slo="{slo.name}"}}'
     if counted is None:
-        yield "slo:total:count1m", f"count(slo:level:value{name}) or vector(0)", {}
-        over = f"slo:level:value{name} > bool on (slo, service) slo:level:limit{name}"
-        yield "slo:bad:count1m", f"sum({over}) or vector(0)", {}
+        level, limit = (recorded(f"slo:level:{what}", slo) for what in ("value", "limit"))
+        yield "slo:total:count1m", f"count({level}) or vector(0)", {}
+        yield "slo:bad:count1m", f"sum({level} > bool on (slo) {limit}) or vector(0)", {}
         return
-    total, part = (
-        promql.minute_count(selector, counted.total, clock)
-        for selector in (counted.total, counted.part)
-    )
+    known = recorded("slo:total:count1m", slo)
+    total = promql.minute_count(counted.total, counted.total, clock)
+    most_born = None if counted.late else known
+    part = promql.minute_count(counted.part, counted.total, clock, most_born)
     yield "slo:total:count1m", _in_units(counted, total), {}
-    yield "slo:bad:count1m", counted.bad(part, f"slo:total:count1m{name}"), {}
+    yield "slo:bad:count1m", counted.bad(part, known), {}
+
+
+def _sums(
+    slo: Slo,
+    counted: Counted | None,
+    name: str,
+    over_s: float,
+    labels: dict[str, str],
+    clock: Clock,
+) -> Iterator[Rule]:
+    """All and bad events of a stretch, from the counts by the minute."""
+    total, bad = (
+        f"sum(sum_over_time({remembered(f'slo:{what}:count1m', slo)}[{clock(over_s)}]))"
+        for what in ("total", "bad")
+    )
+    known = recorded(name.format("total"), slo, **labels)
+    yield name.format("total"), total, labels
+    yield name.format("bad"), counted.clamped(bad, known) if counted else bad, labels
 
 
 def _in_units(counted: Counted, total: str) -> str:
@@ -220,27 +249,28 @@ def _in_units(counted: Counted, total: str) -> str:
 
 def _rates(slo: Slo, window_s: float) -> Iterator[Rule]:
     """Error ratio and burn rate of a window."""
-    window = {"window": duration(window_s)}
-    labels = f'{{slo="{slo.name}",window="{duration(window_s)}"}}'
-    total = f"slo:window:total{labels}"
-    yield "slo:errors:ratio", f"slo:window:bad{labels} / ({total} > 0) or 0 * {total}", window
-    yield "slo:burn:rate", f"slo:errors:ratio{labels} / {number(1 - slo.objective)}", window
+    labels = {"window": duration(window_s)}
+    total, bad, ratio = (
+        recorded(name, slo, **labels)
+        for name in ("slo:window:total", "slo:window:bad", "slo:errors:ratio")
+    )
+    yield "slo:errors:ratio", f"{bad} / ({total} > 0) or 0 * {total}", labels
+    yield "slo:burn:rate", f"{ratio} / {number(1 - slo.objective)}", labels
 
 
-def _budget(slo: Slo, clock: Clock) -> Iterator[Rule]:
+def _budget(slo: Slo, counted: Counted | None, clock: Clock) -> Iterator[Rule]:
     """Events of the whole window weigh alike, so idle stretches and nights count as they should."""
-    name, period = f'slo="{slo.name}"', duration(slo.window_s)
-    labels = {"period": period}
-    for what in ("total", "bad"):
-        counts = f"slo:{what}:count1m{{{name}}}[{clock(slo.window_s)}]"
-        yield f"slo:{what}:count", f"sum_over_time({counts})", labels
-    total = f'slo:total:count{{{name},period="{period}"}}'
-    share = f'slo:bad:count{{{name},period="{period}"}} / ({total} > 0)'
-    left = f"1 - {share} / {number(1 - slo.objective)} or 1 + 0 * {total}"
-    yield "slo:budget:remaining", left, labels
-    remaining = f'clamp_min(slo:budget:remaining{{{name},period="{period}"}}, 0)'
-    hourly = f'(slo:burn:rate{{{name},window="1h"}} > 0)'
-    lasts = f"{remaining} * {number(clock.seconds(slo.window_s))} / on (slo, service) {hourly}"
+    labels = {"period": duration(slo.window_s)}
+    yield from _sums(slo, counted, "slo:{}:count", slo.window_s, labels, clock)
+    total, bad, left = (
+        recorded(name, slo, **labels)
+        for name in ("slo:total:count", "slo:bad:count", "slo:budget:remaining")
+    )
+    share = f"{bad} / ({total} > 0)"
+    remaining = f"1 - {share} / {number(1 - slo.objective)} or 1 + 0 * {total}"
+    yield "slo:budget:remaining", remaining, labels
+    hourly = f"({recorded('slo:burn:rate', slo, window='1h')} > 0)"
+    lasts = f"clamp_min({left}, 0) * {number(clock.seconds(slo.window_s))} / on (slo) {hourly}"
     yield "slo:budget:exhaustion_seconds", lasts, labels
 
 
@@ -269,7 +299,7 @@ def _alerts(slo: Slo, options: CompileOptions) -> Iterator[Alert]:
             slo=slo,
             tier=tier,
             severity=severity,
-            state=f'slo:firing:state{{slo="{slo.name}",tier="{tier}"}}',
+            state=recorded("slo:firing:state", slo, tier=tier),
             value=texts.value(slo, tier),
             for_s=0.0,
             labels=labels,

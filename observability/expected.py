@@ -10,7 +10,7 @@ from math import sqrt
 
 from observability import states
 from observability.promql import Counted
-from observability.slo import Burn, Delayed, Freshness, Slo
+from observability.slo import Burn, ConsecutiveFailures, Delayed, Freshness, Slo
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,9 @@ def firing(slo: Slo, minutes: Sequence[Minute]) -> list[set[str]]:
     _mark(found, "absent", _silent(minutes, states.ABSENT_S, gone=True))
     counted = Counted.of(slo)
     if counted is None:
-        over = [minute.present and minute.bad > 1 for minute in minutes]
-        held = [any(over[max(0, t - 5) : t + 1]) and not m.present for t, m in enumerate(minutes)]
-        _mark(found, "over", [a or b for a, b in zip(over, held, strict=True)])
+        _mark(found, "over", _over(slo, minutes))
         if isinstance(slo.kind, Freshness):  # made in the future
             _mark(found, "invalid", [minute.present and minute.bad < 0 for minute in minutes])
-        _mark(found, "invalid", _lost(minutes))
         return found
     _mark(found, "invalid", _impossible(counted, minutes))
     _mark(found, "invalid", _lost(minutes))
@@ -54,13 +51,27 @@ def budget_left(slo: Slo, minutes: Sequence[Minute]) -> float:
     """Share of the budget that is left after what was counted; the first minute has no before."""
     counted = Counted.of(slo)
     assert counted is not None
-    total = sum(minute.total for minute in minutes[1:])
-    bad = sum(m.bad if counted.late else _clamped(m) for m in minutes[1:])
-    return 1 - bad / total / (1 - slo.objective)
+    total, bad = (sum(getattr(m, what) for m in minutes[1:]) for what in ("total", "bad"))
+    if not counted.late:
+        bad = _clamped(bad, total)
+    return float(1 - bad / total / (1 - slo.objective))
 
 
-def _clamped(minute: Minute) -> float:
-    return max(0.0, min(minute.bad, minute.total))
+def _clamped(bad: float, total: float) -> float:
+    return max(0.0, min(bad, total))
+
+
+def _over(slo: Slo, minutes: Sequence[Minute]) -> list[bool]:
+    """The level is above its limit, then above most of it; for five minutes as it was last seen."""
+    least = 1.0 if isinstance(slo.kind, ConsecutiveFailures) else states.HOLD
+    fires: list[bool] = []
+    level, gone = 0.0, 0
+    for minute in minutes:
+        gone = 0 if minute.present else gone + 1
+        if minute.present:
+            level = minute.bad
+        fires.append(gone <= 5 and level > (least if fires and fires[-1] else 1))
+    return fires
 
 
 def _mark(found: list[set[str]], tier: str, fires: Sequence[bool]) -> None:
@@ -80,10 +91,10 @@ def _silent(minutes: Sequence[Minute], for_s: float, gone: bool) -> list[bool]:
 
 
 def _lost(minutes: Sequence[Minute]) -> list[bool]:
-    """Series that were there are gone for five minutes."""
+    """The series of the good or bad events are gone for five minutes, and others are not."""
     fires, gone_s = [], 0.0
     for minute in minutes:
-        gone_s = 0.0 if minute.present and minute.part else gone_s + 60
+        gone_s = 0.0 if minute.part else gone_s + 60
         fires.append(gone_s >= states.LOST_S + 60)
     return fires
 
@@ -104,7 +115,7 @@ def _burns(slo: Slo, tier: Burn, minutes: Sequence[Minute]) -> list[bool]:
     total, bad = _sums(minutes)
     fires, before = [], False
     for end in range(1, len(total)):
-        both = []
+        windows = []
         for window_s in (tier.long_s, tier.short_s):
             start = max(0, end - round(window_s / 60))
             n = total[end] - total[start]
@@ -113,9 +124,11 @@ def _burns(slo: Slo, tier: Burn, minutes: Sequence[Minute]) -> list[bool]:
                 limit *= states.HOLD
                 if ticket and n:
                     limit -= states.SIGMA * sqrt(limit / (allowed * n))
-            both.append(n > 0 and (bad[end] - bad[start]) / n / allowed > limit)
+            share = _clamped(bad[end] - bad[start], n) / n if n else 0.0
+            # A short window without events says nothing: the long one holds what fires.
+            windows.append(share / allowed > limit or (before and not n))
         start = max(0, end - round(tier.long_s / 60))
-        before = all(both) and bad[end] - bad[start] >= states.LEAST_BAD
+        before = all(windows) and bad[end] - bad[start] >= states.LEAST_BAD
         fires.append(before)
     return fires
 
@@ -135,5 +148,5 @@ def _unproven(slo: Slo, kind: Delayed, minutes: Sequence[Minute]) -> list[bool]:
 def _sums(minutes: Sequence[Minute]) -> tuple[list[float], list[float]]:
     """Events and bad events before each minute, and after the last."""
     events = [minute.total for minute in minutes]
-    bad = [_clamped(minute) for minute in minutes]
+    bad = [minute.bad for minute in minutes]
     return [0.0, *accumulate(events)], [0.0, *accumulate(bad)]

@@ -93,11 +93,16 @@ class Counted:
         return None
 
     def bad(self, part: str, total: str) -> str:
-        """Bad events of a stretch, from 0 to all, of its counts: two expressions of one sample."""
-        if self.part_is_good:
-            return f"clamp_min({total} - on () ({part}), 0)"
-        # The error series may be older than the other: it never counts for more than all events.
-        return part if self.late else f"({part}) <= on () {total} or sum({total})"
+        """Bad events of a minute, of its counts: two expressions of one sample.
+
+        Where total and part move in different minutes (a job starts in one and ends in another) it
+        may be less than 0 or more than all. Only sums are clamped: else the noise would add up.
+        """
+        return f"{total} - on () ({part})" if self.part_is_good else part
+
+    def clamped(self, bad: str, total: str) -> str:
+        """Bad events of a stretch, from 0 to all."""
+        return bad if self.late else at_most(f"clamp_min({bad}, 0)", total)
 
 
 def _bound(threshold_s: float) -> tuple[str, str]:
@@ -105,6 +110,32 @@ def _bound(threshold_s: float) -> tuple[str, str]:
     if threshold_s == int(threshold_s):
         return "=~", rf"{threshold_s:g}(\.0)?"
     return "=", f"{threshold_s:.12g}"
+
+
+def recorded(name: str, slo: Slo, **labels: str) -> str:
+    """A recorded series as it is now: of the service that the SLO has now.
+
+    A label with several values (5m|1h) is matched as a regular expression.
+    """
+    return _recorded(name, {"slo": slo.name, "service": slo.service} | labels)
+
+
+def remembered(name: str, slo: Slo, **labels: str) -> str:
+    """The same for ranges, which reach back to when the SLO's service had another name.
+
+    There may be several: aggregate them, by (slo) or by nothing.
+    """
+    return _recorded(name, {"slo": slo.name} | labels)
+
+
+def _recorded(name: str, labels: dict[str, str]) -> str:
+    matchers = [(label, "=~" if "|" in value else "=", value) for label, value in labels.items()]
+    return str(Selector(name, tuple(matchers)))
+
+
+def at_most(value: str, most: str) -> str:
+    """The lesser of two numbers, each a single one; without labels."""
+    return f"({value}) <= on () {most} or sum({most})"
 
 
 def merged(selector: Selector, expr: str) -> str:
@@ -127,24 +158,32 @@ def exporter_alive(selector: Selector, window: str) -> str | None:
     return f"count(last_over_time({BUILD.name}[{window}]))" if ours else None
 
 
-def minute_count(selector: Selector, total: Selector, clock: Clock) -> str:
+def minute_count(
+    selector: Selector, total: Selector, clock: Clock, most_born: str | None = None
+) -> str:
     """Events of the last minute. The sums of consecutive minutes are the events counted.
 
     It ends an interval ago: a sample is stored when its scrape is over, but dated at its start, so
     that the newest one is not yet seen by an evaluation in between, and would never be counted.
-    A series that begins has counted from 0, unless no series of the SLI is known from before.
+    A series that begins has counted from 0, unless no series of the SLI is known from before. It
+    may also come back after long with all that it ever counted: at most `most_born` counts then.
+
+    One exporter of ours at another address, over an older database, counts nothing until it passes
+    what was counted: only a series that falls itself was restarted.
     """
     minute, lag = duration(clock.minute_s), clock.short_s
     before = f"offset {duration(clock.minute_s + lag)}"
     lookback = clock(MINUTE_LOOKBACK_S)
-    now = merged(selector, f"last_over_time({selector}[{minute}] offset {duration(lag)})")
-    top = merged(selector, f"max_over_time({selector}[{minute}] offset {duration(lag)})")
-    then = merged(selector, f"last_over_time({selector}[{lookback}] {before})")
-    return _sum(
-        f"{now} - {then} >= 0",
-        f"{now} + clamp_min({top} - {then}, 0)",  # restarted: up to then, and since
-        f"({now} unless {then}) and on () count(last_over_time({total}[{lookback}] {before}))",
-    )
+    each_now = f"last_over_time({selector}[{minute}] offset {duration(lag)})"
+    each_then = f"last_over_time({selector}[{lookback}] {before})"
+    top = f"max_over_time({selector}[{minute}] offset {duration(lag)})"
+    now, then = merged(selector, each_now), merged(selector, each_then)
+    # Restarted: up to then, and since.
+    fell = merged(selector, f"({each_now} < {each_then}) + clamp_min({top} - {each_then}, 0)")
+    born = f"({now} unless {then}) and on () count(last_over_time({total}[{lookback}] {before}))"
+    if most_born is None:
+        return _sum(f"{now} - {then} >= 0", fell, born)
+    return f"({_sum(f'{now} - {then} >= 0', fell)}) + ({at_most(_sum(born), most_born)})"
 
 
 def window_count(selector: Selector, total: Selector, window_s: float, clock: Clock) -> str:

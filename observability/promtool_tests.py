@@ -20,6 +20,9 @@ Json = dict[str, Any]
 MARGIN = 2
 """Minutes before and after a change in which nothing is asserted: samples and rules are apart."""
 
+GAP = 9
+"""Minutes without an event at low traffic: more than the shortest window, less than a silence."""
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -142,6 +145,9 @@ def _events(slo: Slo) -> list[Scenario]:
         Scenario("vanished, and back", (Phase(30, calm), Phase(25, gone), Phase(10, calm))),
         Scenario("it stands still", (Phase(40, calm), Phase(_silence(slo), idle), Phase(5, calm))),
     ]
+    if not counted.part_is_good:  # without the good events all would be bad
+        part = Minute(traffic, 0, part=False)
+        found.append(Scenario("the bad series is gone", (Phase(10, calm), Phase(20, part))))
     if counted.part.metric != counted.total.metric:
         wrong = Minute(traffic, -traffic if counted.part_is_good else 2 * traffic)
         found.append(Scenario("more of a part than of all", (Phase(20, calm), Phase(10, wrong))))
@@ -150,6 +156,10 @@ def _events(slo: Slo) -> list[Scenario]:
             Scenario("errors at 15 times the budget", (Phase(70, calm), Phase(75, at(15)))),
             Scenario("errors at 3 times the budget", (Phase(10, calm), Phase(170, at(3)))),
         ]
+    if any(tier.short_s < GAP * 60 for tier in slo.tiers):
+        few, failed, none = Minute(2, 0), Minute(2, 2), Phase(GAP, idle)
+        outage = (Phase(12, failed), none, Phase(2, failed), none)
+        found.append(Scenario("an outage at low traffic", (Phase(40, few), *outage, Phase(5, few))))
     return found
 
 
@@ -158,6 +168,10 @@ def _levels(slo: Slo) -> list[Scenario]:
     well, over, gone = Minute(1, 0.5), Minute(1, 1.5), Minute(1, 0.5, present=False)
     found = [
         Scenario("over the limit, and mended", (Phase(10, well), Phase(10, over), Phase(10, well))),
+        Scenario(
+            "over the limit, and just below it",
+            (Phase(10, over), Phase(10, Minute(1, 0.95)), Phase(10, well)),
+        ),
         Scenario("vanished, and back", (Phase(10, well), Phase(15, gone), Phase(10, well))),
         Scenario("gone while over", (Phase(10, over), Phase(15, gone))),
     ]

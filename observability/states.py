@@ -4,7 +4,7 @@ Each is recorded as slo:firing:state{slo,tier} and reads what it was before: tha
 and what survives a restart.
 """
 
-from math import ceil, log
+from math import ceil, floor, log
 from statistics import NormalDist
 
 from observability.promql import (
@@ -14,6 +14,8 @@ from observability.promql import (
     exporter_alive,
     merged,
     number,
+    recorded,
+    remembered,
 )
 from observability.slo import (
     DAY_S,
@@ -36,7 +38,10 @@ LEAST_BAD = 3
 """Bad events without which nothing burns: one or two are no rate."""
 
 ABSENT_S = 360.0
+LOST_S = 300.0
 SILENT_S = 1_800.0
+WATCHED = 0.9
+"""Share of the minutes of a silence that must have been looked at."""
 UNLIKELY = 1e-6
 """Chance of a silence at declared traffic below which it is a ticket."""
 
@@ -47,27 +52,32 @@ WEEK_S = 7 * DAY_S
 
 
 def burn_state(slo: Slo, tier: Burn, clock: Clock) -> str:
-    """Both windows burn faster than the tier's factor; then, until one is clearly slower."""
+    """Both windows burn faster than the tier's factor; then, until one is clearly slower.
+
+    A short window without events says nothing, so then the long one alone holds what fires.
+    """
     counted = Counted.of(slo)
     assert counted is not None, f"{slo.name} has burn tiers but counts nothing"
-    long = duration(tier.long_s)
-    both = f'slo="{slo.name}",window=~"{long}|{duration(tier.short_s)}"'
+    long, short = duration(tier.long_s), duration(tier.short_s)
+    both = f"{long}|{short}"
     before = _before(slo, tier.name, clock)
     factor, slack = number(tier.factor), number(tier.factor * (1 - HOLD))
     if tier.severity == "ticket":
         # Poisson: a burn rate whose bad share is e over n events varies by sqrt(rate / (e n)).
         variance = number(HOLD * tier.factor / (1 - slo.objective) * counted.unit)
-        total = f"clamp_min(slo:window:total{{{both}}}, 1)"
+        total = f"clamp_min({recorded('slo:window:total', slo, window=both)}, 1)"
         slack = f"({slack} + {number(SIGMA)} * sqrt({variance} / {total}))"
-        limit = f"> bool\n  {factor} - {slack}\n  * on (slo, service) group_left () {before}"
+        limit = f"> bool\n  {factor} - {slack}\n  * on (slo) group_left () {before}"
     else:
-        limit = f"> bool on (slo, service) group_left ()\n  ({factor} - {slack} * {before})"
+        limit = f"> bool on (slo) group_left ()\n  ({factor} - {slack} * {before})"
     enough = number(LEAST_BAD * counted.unit)
+    # Less than 1 while it fires: none.
+    silent = f"{recorded('slo:window:total', slo, window=short)} < on (slo) group_left () {before}"
+    rates = f"{recorded('slo:burn:rate', slo, window=both)} unless on (window) ({silent})"
     return (
-        f"min by (slo, service) (\n  slo:burn:rate{{{both}}}\n  {limit}\n)\n"
-        f"* on (slo, service) "
-        f'(slo:window:bad{{slo="{slo.name}",window="{long}"}} >= bool {enough})\n'
-        f'or 0 * slo:objective:ratio{{slo="{slo.name}"}}'
+        f"min by (slo) (\n  ({rates})\n  {limit}\n)\n"
+        f"* on (slo) ({recorded('slo:window:bad', slo, window=long)} >= bool {enough})\n"
+        f"{_else_0(slo)}"
     )
 
 
@@ -78,42 +88,46 @@ def absent_state(slo: Slo, period: str, clock: Clock) -> str:
     Not in the first minutes of a Prometheus, which has seen nothing at all.
     """
     watched = selectors(slo)[0]
-    objective = f'slo:objective:ratio{{slo="{slo.name}"}}'
-    margin = duration(3 * clock.short_s)
-    since = f"{objective}[{margin}] offset {clock(ABSENT_S - 60)}"
     lines = [
-        f"last_over_time({since})",
+        _watched(slo, ABSENT_S - 60, clock),
         f"or last_over_time({_state(slo, 'absent')}[{clock(MEMORY_S)}]) == 1",
         f"unless on () count(last_over_time({watched}[{clock(ABSENT_S)}]))",
     ]
     if alive := exporter_alive(watched, clock(ABSENT_S)):
-        seen = f'slo:total:count{{slo="{slo.name}",period="{period}"}}'
-        lines.append(f"unless on () ({alive} and on () {seen} == 0)")
+        seen = f"last_over_time({remembered('slo:total:count', slo, period=period)}[{clock(300)}])"
+        lines.append(f"unless on () ({alive} and on () max({seen}) == 0)")
     # `or` binds loosest: what is excluded must be excluded from both.
     first, second, *rest = lines
     inner = "\n  ".join((f"({first} {second})", *rest))
-    return f"max by (slo, service) (\n  {inner}\n) > bool 0 or 0 * {objective}"
+    return f"max by (slo) (\n  {inner}\n) > bool 0\n{_else_0(slo)}"
 
 
 def stuck_state(slo: Slo, clock: Clock) -> str | None:
-    """No event for half an hour or longer, where chance does not explain it; None: never."""
+    """No event for half an hour or longer, where chance does not explain it; None: never.
+
+    Only if there were events in the SLO's window, and if the silence was watched. As long as it
+    lasts it is remembered, also across a long pause of Prometheus.
+    """
     counted = Counted.of(slo)
     if counted is None or (counted.late and slo.traffic_per_min is None):
         return None
     silent_s = silence_s(slo)
-    total = f'slo:total:count1m{{slo="{slo.name}"}}'
-    events = f"sum_over_time({total}[{clock(silent_s)}]"
-    watching = f"last_over_time({total}[{duration(3 * clock.minute_s)}] offset {clock(silent_s)})"
+    total, period = remembered("slo:total:count1m", slo), duration(slo.window_s)
+    events = f"sum by (slo) (sum_over_time({total}[{clock(silent_s)}]"
+    minutes = floor(WATCHED * clock.seconds(silent_s) / clock.minute_s)
+    watched = f"sum by (slo) (count_over_time({total}[{clock(silent_s)}])) >= {minutes}"
+    seen = f"on (slo) {recorded('slo:total:count', slo, period=period)} > 0"
+    fired = f"{recorded('slo:firing:state', slo, tier='stuck')}[{clock(slo.window_s)}]"
     least = -log(UNLIKELY) * counted.unit
     if slo.traffic_per_min is None:
-        usual = f"and {events} offset {clock(WEEK_S)}) >= {number(ceil(least))}"
+        usual = f"and {events} offset {clock(WEEK_S)})) >= {number(ceil(least))}"
     else:  # nights are quieter than the mean: not when it was as quiet a day ago
-        usual = f"unless {events} offset {clock(DAY_S)}) < {number(ceil(least / 4))}"
+        usual = f"unless {events} offset {clock(DAY_S)})) < {number(ceil(least / 4))}"
+    # Single series: the state's own service. That of another name would be 1 for ever.
     return (
-        f"max by (slo, service) (\n  {events}) == 0 and {watching} {usual}\n"
-        f"  or last_over_time({_state(slo, 'stuck')}[{clock(MEMORY_S)}]) == 1 "
-        f"and on (slo, service) {events}) == 0\n"
-        f') >= bool 0 or 0 * slo:objective:ratio{{slo="{slo.name}"}}'
+        f"max by (slo) (\n  {events})) == 0 and {watched}\n  {usual}\n  and {seen}\n"
+        f"  or last_over_time({fired}) == 1 and on (slo) {events})) == 0 and {seen}\n"
+        f") >= bool 0\n{_else_0(slo)}"
     )
 
 
@@ -129,8 +143,10 @@ def invalid_state(slo: Slo, period: str, clock: Clock) -> str:
     cases = []
     counted = Counted.of(slo)
     if counted and counted.late:
-        labels = f'{{slo="{slo.name}",period="{period}"}}'
-        cases.append(f"sum(slo:bad:count{labels}) > 1.01 * sum(slo:total:count{labels}) + 1")
+        bad, total = (
+            f"sum({recorded(f'slo:{what}:count', slo, period=period)})" for what in ("bad", "total")
+        )
+        cases.append(f"{bad} > 1.01 * {total} + 1")
     elif counted:
         hour = clock(3_600)
         part, total = (
@@ -139,13 +155,7 @@ def invalid_state(slo: Slo, period: str, clock: Clock) -> str:
         )
         unit = number(counted.unit)
         cases.append(f"{part} > {number(1.01 * counted.unit)} * {total} + {unit}")
-    whole = selectors(slo)[:1]
-    if counted and counted.part_is_good:
-        whole = selectors(slo)
-    for selector in whole:
-        now = merged(selector, f"last_over_time({selector}[{clock(300)}])")
-        then = merged(selector, f"last_over_time({selector}[{clock(300)}] offset {clock(3_600)})")
-        cases.append(f"count({now}) < 0.5 * count({then})")
+    cases.append(f"count({recorded('slo:series:lost', slo)} == 1)")
     for selector in selectors(slo):
         cases += [f"count({selector} != {selector})", f"count(abs({selector}) == Inf)"]
     if isinstance(slo.kind, Freshness):
@@ -154,31 +164,75 @@ def invalid_state(slo: Slo, period: str, clock: Clock) -> str:
     return f"count(\n  {inner}\n) or vector(0)"
 
 
+def series_counts(slo: Slo, clock: Clock) -> dict[str, str]:
+    """PromQL of how many series there are, by what they are of."""
+    counted = Counted.of(slo)
+    watched = dict(zip(("total", "part"), selectors(slo), strict=False))
+    if counted and counted.part.metric == counted.total.metric and not counted.part_is_good:
+        del watched["part"]  # among those of the total
+    elif counted and not (counted.part_is_good or _ours(slo)):
+        del watched["part"]  # pods without an error come and go
+    return {
+        of: f"count({merged(one, f'last_over_time({one}[{clock(LOST_S)}])')}) or vector(0)"
+        for of, one in watched.items()
+    }
+
+
+def lost_series(slo: Slo, clock: Clock) -> str:
+    """Some of the series are gone, and not come back since; all of them gone is for absent.
+
+    What noisegate exports never loses one, so that is told until they are back or the SLO's window
+    has passed, and as long as there is none. Others have lost half of them within an hour: for a
+    day at most, for a service may have been made smaller on purpose.
+    """
+    share, within_s, for_s = (0.5, 3_600.0, DAY_S)
+    if _ours(slo):
+        share, within_s, for_s = (1.0, DAY_S, max(DAY_S, slo.window_s))
+    series, counts = recorded("slo:series:count", slo), remembered("slo:series:count", slo)
+
+    def fewer(span: str) -> str:
+        return f"{series} < on (of) {number(share)} * max by (of) (max_over_time({counts}[{span}]))"
+
+    known = f"max({recorded('slo:series:count', slo, of='total')}) > 0"
+    memory = f"last_over_time({remembered('slo:series:lost', slo)}[{clock(MEMORY_S)}])"
+    before = f"and on () max({memory}) == 1"
+    cases = [
+        # Not before the first scrapes of a Prometheus that comes back.
+        f"{fewer(clock(within_s))} and on () {known} and on () {_watched(slo, LOST_S, clock)}",
+        f"{fewer(f'{clock(for_s)}:{clock(within_s / 12)}')} {before}",
+    ]
+    if _ours(slo):
+        cases.append(f"{series} == 0 {before}")
+    inner = "\n  or ".join(f"({case})" for case in cases)
+    return f"count(\n  {inner}\n) > bool 0 or vector(0)"
+
+
+def _ours(slo: Slo) -> bool:
+    return all(exporter_alive(selector, "1m") for selector in selectors(slo))
+
+
 def over_state(slo: Slo, clock: Clock) -> str:
-    """The level is above its limit; then, until it is clearly below."""
-    name, slack = f'{{slo="{slo.name}"}}', number(1 - HOLD)
-    before = _before(slo, "over", clock)
-    return (
-        f"slo:level:value{name} > bool on (slo, service)\n"
-        f"(slo:level:limit{name} * on (slo, service) (1 - {slack} * {before}))\n"
-        f"or 0 * slo:objective:ratio{name}"
-    )
+    """The level is above its limit; then, until it is clearly below. Failures are whole numbers."""
+    value, limit = (recorded(f"slo:level:{what}", slo) for what in ("value", "limit"))
+    if not isinstance(slo.kind, ConsecutiveFailures):
+        limit = f"({limit} * on (slo) (1 - {number(1 - HOLD)} * {_before(slo, 'over', clock)}))"
+    return f"{value} > bool on (slo)\n{limit}\n{_else_0(slo)}"
 
 
 def unproven_state(slo: Slo, clock: Clock, period: str) -> str:
     """The promise is broken for sure, or not proven by counts that were enough to prove it."""
     assert isinstance(slo.kind, Delayed)
-    allowed, name = number(1 - slo.objective), f'slo="{slo.name}"'
+    allowed = number(1 - slo.objective)
     slack = number((1 - HOLD) * (1 - slo.objective))
     limit = f"({allowed} - {slack} * {_before(slo, 'unproven', clock)})"
-    enough = f'slo:total:count{{{name},period="{period}"}} >= bool {events_to_prove(slo)}'
+    total = recorded("slo:total:count", slo, period=period)
+    lower, upper = (
+        f"({recorded('slo:bound:ratio', slo, side=side)} > bool on (slo) {limit})"
+        for side in ("lower", "upper")
+    )
     return (
-        "clamp_max(\n"
-        f'  (slo:bound:ratio{{{name},side="lower"}} > bool on (slo, service) {limit})\n'
-        f'  + on (slo, service) (slo:bound:ratio{{{name},side="upper"}}'
-        f" > bool on (slo, service) {limit})\n"
-        f"  * on (slo, service) ({enough}), 1\n)\n"
-        f"or 0 * slo:objective:ratio{{{name}}}"
+        f"clamp_max(\n  {lower}\n  + on (slo) {upper}\n"
+        f"  * on (slo) ({total} >= bool {events_to_prove(slo)}), 1\n)\n{_else_0(slo)}"
     )
 
 
@@ -197,8 +251,7 @@ def wilson_bound(slo: Slo, period: str, sign: str) -> str:
     """Bound of the bad share: Wilson (1927), "Probable inference", JASA 22, 209-212; one-sided."""
     assert isinstance(slo.kind, Delayed)
     z = z_score(slo.kind)
-    labels = f'{{slo="{slo.name}",period="{period}"}}'
-    bad, total = f"slo:bad:count{labels}", f"slo:total:count{labels}"
+    bad, total = (recorded(f"slo:{what}:count", slo, period=period) for what in ("bad", "total"))
     good = f"(1 - {bad} / clamp_min({total}, 1))"
     root = f"sqrt(clamp_min({bad} * {good}, 0) + {number(z * z / 4)})"
     return (
@@ -222,10 +275,22 @@ def selectors(slo: Slo) -> list[Selector]:
 
 
 def _state(slo: Slo, tier: str) -> str:
-    return f'slo:firing:state{{slo="{slo.name}",tier="{tier}"}}'
+    return remembered("slo:firing:state", slo, tier=tier)
 
 
 def _before(slo: Slo, tier: str, clock: Clock) -> str:
-    """Whether it fired at the evaluation before, 1 or 0, with labels slo and service."""
-    remembered = f"last_over_time({_state(slo, tier)}[{clock(MEMORY_S)}])"
-    return f'max by (slo, service) ({remembered} or 0 * slo:objective:ratio{{slo="{slo.name}"}})'
+    """Whether it fired at the evaluation before, 1 or 0, with the label slo."""
+    state = f"last_over_time({_state(slo, tier)}[{clock(MEMORY_S)}])"
+    return f"max by (slo) ({state} or 0 * {recorded('slo:objective:ratio', slo)})"
+
+
+def _watched(slo: Slo, ago_s: float, clock: Clock) -> str:
+    """Whether rules were evaluated at that time."""
+    margin = duration(3 * clock.short_s)
+    objective = remembered("slo:objective:ratio", slo)
+    return f"last_over_time({objective}[{margin}] offset {clock(ago_s)})"
+
+
+def _else_0(slo: Slo) -> str:
+    # With the labels of a state: the past is followed through one series.
+    return f"or 0 * max by (slo) ({recorded('slo:objective:ratio', slo)})"

@@ -16,7 +16,14 @@ from observability.states import events_to_prove, silence_s
 DASHBOARD = "noisegate-slo-detail"
 """Uid of the dashboard that shows one SLO."""
 
-PANELS = {"burn": 11, "absent": 1, "stuck": 15, "invalid": 15, "over": 16, "unproven": 17}
+PANELS = {
+    "burn": 11,
+    "absent": 14,
+    "stuck": 15,
+    "invalid": 13,
+    "over": 16,
+    "unproven": 17,
+}
 """Panel of that dashboard that shows a family of tiers."""
 
 
@@ -106,8 +113,7 @@ def _what_happens(slo: Slo, tier: str) -> tuple[str, str]:
             return (
                 "the numbers cannot be true",
                 "More good or bad events than events, a value that is no number, a time in the "
-                "future, or half of the series gone within an hour. Do not trust its budget "
-                "until that is mended.",
+                "future, or series that are gone. Do not trust its budget until that is mended.",
             )
         case "unproven":
             return _unproven(slo)
