@@ -202,7 +202,7 @@ def test_the_budget_of_a_mean_is_what_may_be_spent(run: Run) -> None:
     assert isinstance(slo.kind, Mean)
     out = run("explain", slo.name)[1]
     assert "objective  80 % of 300 an event: a mean of at most 60, over 30 days" in out
-    assert "budget     388,800 for 6,480 events (at 0.15 a minute)" in out
+    assert "budget     259,200 for 4,320 events (at 0.1 a minute)" in out
     assert "10 % (mean 30)" in out
 
 
