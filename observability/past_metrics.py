@@ -27,7 +27,9 @@ MINUTE_S = 60
 """How far apart the samples of a counter that moves are, seconds: rules count by the minute."""
 
 REPEAT_S = 240
-"""A counter that stands still is written so often: Prometheus shows a sample for five minutes."""
+"""A service's counter that stands still is written so often, for there are many: Prometheus shows a
+sample for five minutes. Others are written every minute, for graphs of a day ask for their rates.
+"""
 
 _DAY_US = 86_400 * MICROS
 
@@ -190,10 +192,14 @@ class _Past:
         # As scrapes have it: 1 where there was an answer.
         steps[Series("up")][0] = 1.0
         for one in sorted(steps):
-            every = REPEAT_S // MINUTE_S if one in self.counters else 1
+            every = REPEAT_S // MINUTE_S if one in self.counters and _of_service(one) else 1
             head = _head(one.name, {**dict(one.labels), **self.labels})
             file.writelines(_runs(head, steps[one], times, every))
         file.write("# EOF\n")
+
+
+def _of_service(series: Series) -> bool:
+    return any(name == "service" for name, _ in series.labels)
 
 
 def _runs(head: str, steps: Mapping[int, float], times: list[str], every: int) -> Iterator[str]:

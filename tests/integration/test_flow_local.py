@@ -235,8 +235,8 @@ def test_errors_reach_the_caller_as_they_are_and_the_row_says_failed(
             with pytest.raises(BusyError, match="f" * 32):
                 retrain()
             run.finish(RunOutcome.UNCHANGED)
-    failed = [run.detail for run in past_runs(store) if run.outcome == "failed"]
-    assert {"error": "there are no alerts: run `noisegate import`"} in failed
+    failed = [run.detail.get("error") for run in past_runs(store) if run.outcome == "failed"]
+    assert "there are no alerts: run `noisegate import`" in failed
     assert read_pointer(sqlite_settings.home) is None
 
 
@@ -266,7 +266,9 @@ def test_what_an_unforeseen_error_says_is_kept_nowhere(
     for caught in (in_task, in_flow):
         traceback = "".join(format_exception(caught.value))
         assert MARK not in traceback and "in extend" in traceback  # where it was, not what it said
-    assert [run.detail for run in past_runs(store)] == [{"error": "ValueError"}] * 2
+    details = [dict(run.detail) for run in past_runs(store)]
+    assert [detail.pop("error") for detail in details] == ["ValueError"] * 2
+    assert all(set(detail) <= {"stages"} for detail in details)  # numbers
     files = [path for path in sqlite_settings.home.rglob("*") if path.is_file()]
     assert any(b"ValueError" in path.read_bytes() for path in files)
     assert [path.name for path in files if MARK.encode() in path.read_bytes()] == []
