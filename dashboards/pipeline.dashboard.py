@@ -38,17 +38,7 @@ from dashboards.grafana11 import (
     Target,
     Thresholds,
 )
-from observability.slo import Freshness, Level
-
-
-def limit_of(name: str) -> float:
-    """What the SLO of a level or an age allows, seconds."""
-    kind = slos()[name].kind
-    if isinstance(kind, Freshness):
-        return kind.at_most_s
-    assert isinstance(kind, Level), f"{name} has no limit"
-    return kind.at_most
-
+from observability import texts
 
 FLOW = 'flow=~"$flow"'
 BAD = f'{FLOW},outcome=~"failed|crashed"'
@@ -61,9 +51,9 @@ OUTCOMES = {
 }
 """promoted, refused and unchanged are good; a crashed run left no reason."""
 STAGE = 'noisegate_run_last_stage_duration_seconds{flow="retrain"}'
-CHAMPION_S = limit_of("champion-freshness")
-ALERTS_S = limit_of("alert-freshness")
-RETRAIN_S = limit_of("retrain-duration")
+CHAMPION_S = texts.limit(slos()["champion-freshness"])
+ALERTS_S = texts.limit(slos()["alert-freshness"])
+RETRAIN_S = texts.limit(slos()["retrain-duration"])
 SLOW = Thresholds(GOOD, [(0.8 * RETRAIN_S, SOON), (RETRAIN_S, NOW)])
 
 first = Row(

@@ -1,5 +1,7 @@
 """SLO overview: are we well, and if not, which promise is in danger and since when."""
 
+from functools import partial
+
 from grafanalib import core
 
 from dashboards.board import (
@@ -56,48 +58,39 @@ def in_state(state: int) -> str:
     return how_many(f"max by (slo) ({STATES}) == {state}")
 
 
+how_bad = partial(number, empty=NO_RULES, unknown=BLIND, colorMode="background")
+"""A number of SLOs: its colour says how bad it is, and that nothing is known."""
+
 well = Row(
     panels=[
-        number(
+        how_bad(
             1,
             "Paging now",
             "SLOs that burn so fast, or are so broken, that somebody is paged.",
             in_state(3),
             steps=[(1, NOW)],
-            empty=NO_RULES,
-            unknown=BLIND,
-            colorMode="background",
         ),
-        number(
+        how_bad(
             2,
             "Blind",
             "SLOs of which nothing is known: their series are gone, stuck, or cannot be true. "
             "Series that are gone page.",
             in_state(2),
             steps=[(1, BLIND)],
-            empty=NO_RULES,
-            unknown=BLIND,
-            colorMode="background",
         ),
-        number(
+        how_bad(
             3,
             "Tickets open",
             "SLOs with a ticket and nothing worse: for working hours.",
             in_state(1),
             steps=[(1, SOON)],
-            empty=NO_RULES,
-            unknown=BLIND,
-            colorMode="background",
         ),
-        number(
+        how_bad(
             4,
             "Out of budget",
             "SLOs that have failed more often than the objective allows, over their window.",
             how_many(f"slo:budget:remaining{{{MINE}}} < 0"),
             steps=[(1, NOW)],
-            empty=NO_RULES,
-            unknown=BLIND,
-            colorMode="background",
         ),
         number(
             5,

@@ -20,6 +20,7 @@ from noisegate.errors import SettingsError
 from noisegate.settings import Settings
 from observability.counting import Series
 from observability.exporter import Dated, dated
+from observability.slo import Selector
 from observability.totals import counters
 from observability.tsdb import BLOCK_S
 
@@ -211,12 +212,7 @@ def _runs(head: str, steps: Mapping[int, float], times: list[str], every: int) -
 
 
 def _head(name: str, labels: Mapping[str, str]) -> str:
-    inner = ",".join(f'{key}="{_escaped(value)}"' for key, value in sorted(labels.items()))
-    return f"{name}{{{inner}}} "
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f"{Selector(name, tuple((key, '=', labels[key]) for key in sorted(labels)))} "
 
 
 def number(value: float) -> str:
