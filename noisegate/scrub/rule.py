@@ -42,6 +42,8 @@ class Rule:
             written backwards) to find the pattern's start; empty: the anchor is the start.
         check: validator; None accepts.
         whole: a candidate that the check refuses is not looked into again.
+        token: the name that is written, `<TOKEN>`; empty: the entity's.
+        why: what makes a candidate a find, in a clause, as `--explain` says it.
         examples: texts in which this rule finds just what stands between ⟦ and ⟧.
         counter_examples: texts in which it finds nothing.
     """
@@ -54,6 +56,8 @@ class Rule:
     head: str = ""
     check: Check | None = None
     whole: bool = False
+    token: str = ""
+    why: str = ""
     examples: tuple[str, ...] = ()
     counter_examples: tuple[str, ...] = ()
 
