@@ -26,6 +26,7 @@ class Entity(StrEnum):
     IPV6 = "IPV6"
     IPV4 = "IPV4"
     USER = "USER"
+    NATIONAL_ID = "NATIONAL_ID"
 
 
 class Treatment(StrEnum):
