@@ -65,15 +65,18 @@ def main() -> None:
             raise SystemExit(f"no labelled texts at {DATA / 'pii'}: set NOISEGATE_DATA_DIR")
         paths = sorted((DATA / "pii").glob("*.jsonl.gz"))
     corpora = {path.name.split(".")[0]: list(read(path)) for path in paths}
-    texts = [one for labelled in corpora.values() for one in labelled]
+    cases = corpora.get("cases", [])
+    texts = [one for name, labelled in corpora.items() if name != "cases" for one in labelled]
     scrubber, peer = Scrubber(), presidio()
 
     def ours(text: str) -> list[Found]:
         return [(one.start, one.end, _kind(one.entity)) for one in scrubber.findings(text)]
 
     tools = {"noisegate": ours, "Presidio": peer}
-    print(f"{len(texts)} labelled texts\n")
-    by_entity(texts, tools)
+    for what, some in (("labelled texts", texts), ("hard cases", cases)):
+        if some:
+            print(f"\n{len(some)} {what}\n")
+            by_entity(some, tools)
     print("\nRecall and precision by corpus\n")
     by_corpus(corpora, tools)
     if len(sys.argv) == 1:

@@ -132,7 +132,8 @@ _REASONS = (
 _BECAME = ("noise", "real", "unseen", "censored")
 _ENTITIES = (
     *("PRIVATE_KEY", "JWT", "URL_CREDENTIALS", "AWS_KEY", "SECRET", "EMAIL", "IBAN"),
-    *("CREDIT_CARD", "PHONE", "SSN", "MAC", "IPV6", "IPV4", "USER", OTHER_SERVICES),
+    *("CREDIT_CARD", "PHONE", "SSN", "MAC", "IPV6", "IPV4", "USER"),
+    *("NATIONAL_ID", "PERSON", "CUSTOM", OTHER_SERVICES),
 )
 _FLOWS = {"flow": ("retrain", "tune", "rollback")}
 _BOUNDS = {"bound": ("value", "low", "high")}

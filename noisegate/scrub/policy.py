@@ -65,16 +65,20 @@ class Policy:
         """The treatment of one entity."""
         return self.by_entity.get(entity, self.default)
 
-    def replacement(self, entity: Entity, text: str) -> str:
-        """What is written for `text`, found to be an `entity` that is not kept."""
+    def replacement(self, entity: Entity, text: str, token: str = "") -> str:
+        """What is written for `text`, found to be an `entity` that is not kept.
+
+        Its token is named after the entity, or as `token` says.
+        """
+        name = token or entity
         match self.treatment(entity):
             case Treatment.TOKEN:
-                return f"<{entity}>"
+                return f"<{name}>"
             case Treatment.PSEUDONYM:
                 digest = hashlib.blake2b(
                     text.encode("utf-8", "replace"), key=self.key, digest_size=6
                 )
-                return f"<{entity}:{digest.hexdigest()}>"
+                return f"<{name}:{digest.hexdigest()}>"
             case Treatment.DROP:
                 return ""
             case Treatment.KEEP:

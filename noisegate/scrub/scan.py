@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,10 +21,7 @@ _RUN = dict.fromkeys(range(128), " ") | dict.fromkeys(
     [*_DIGITS, *_CAPITALS, *_SMALL, ord("_"), ord("-")], "w"
 )
 _ESCAPED = re.compile("[nrtbf]|u[0-9A-Fa-f]{4}")
-# One of our own tokens, and the most characters that one has.
-_TOKEN = re.compile(rf"<(?:{'|'.join(Entity)})(?::[0-9a-f]{{12}})?>")
 _JOINTS = ".:_-"
-_TOKEN_CHARS = max(map(len, Entity)) + len("<:0123456789ab>")
 # Where another find covers part of a secret, its other parts are scrubbed all the same.
 _COVERED_WHOLLY = {Entity.SECRET, Entity.URL_CREDENTIALS, Entity.PRIVATE_KEY}
 
@@ -50,10 +47,39 @@ class Scan:
     refused: list[int]
 
 
+class _Tokens:
+    """Our own tokens, as a policy writes them: of every entity, and those that rules name."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        names = sorted({*Entity, *(rule.token for rule in rules if rule.token)})
+        self._one = re.compile(rf"<(?:{'|'.join(map(re.escape, names))})(?::[0-9a-f]{{12}})?>")
+        self._most_chars = max(map(len, names)) + len("<:0123456789ab>")
+
+    def touch(self, match: re.Match[str], text: str) -> bool:
+        """Whether a token stands beside a match, as part of which it was no candidate."""
+        start, end = match.span()
+        if start > 1 and ">" in text[start - 2 : start]:
+            closed = start - (text[start - 1] in _JOINTS)
+            opened = text.rfind("<", max(0, closed - self._most_chars), closed)
+            if opened >= 0 and self._one.fullmatch(text, opened, closed):
+                return True
+        if "<" not in text[end : end + 2]:
+            return False
+        return self._one.match(text, end + (text[end] in _JOINTS)) is not None
+
+    def within(self, text: str, span: Span) -> bool:
+        """Whether a span overlaps a token."""
+        start, end = span
+        first = max(0, start - self._most_chars)
+        tokens = self._one.finditer(text, first, end + self._most_chars)
+        return any(token.start() < end and start < token.end() for token in tokens)
+
+
 class Scanner:
     """Compiled rules; where two finds overlap, the rule that stands first wins."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self._tokens = _Tokens(rules)
         self._whole = {rank for rank, rule in enumerate(rules) if rule.entity in _COVERED_WHOLLY}
         users: defaultdict[tuple[Copy, str], list[_Compiled]] = defaultdict(list)
         for rank, rule in enumerate(rules):
@@ -63,8 +89,13 @@ class Scanner:
                 users[rule.on, anchor].append(compiled)
         self._anchors = [(on, re.compile(anchor), who) for (on, anchor), who in users.items()]
 
-    def scan(self, text: str) -> Scan:
-        """Find everything in a text, or in texts joined by NUL."""
+    def scan(self, text: str, others: Iterable[Find] = ()) -> Scan:
+        """Find everything in a text, or in texts joined by NUL.
+
+        Args:
+            text: what is searched.
+            others: what was found by other means; left out where it overlaps one of our tokens.
+        """
         copies = {
             Copy.TEXT: text,
             Copy.LOWER: text.lower() if text.isascii() else text.translate(_LOWER),
@@ -72,16 +103,23 @@ class Scanner:
             Copy.RUN: text.translate(_RUN),
         }
         backwards = text[::-1]
-        seen = Scan([], [])
+        seen = Scan([f for f in others if not self._tokens.within(text, (f[0], f[2]))], [])
         for on, anchor, users in self._anchors:
             starts = [match.start() for match in anchor.finditer(copies[on])]
             if starts:
                 for compiled in users:
-                    _try_at(compiled, starts, text, backwards, seen)
+                    _try_at(compiled, starts, text, backwards, self._tokens, seen)
         return Scan(_disjoint(seen.finds, self._whole, text), seen.refused)
 
 
-def _try_at(compiled: _Compiled, anchors: list[int], text: str, backwards: str, seen: Scan) -> None:
+def _try_at(
+    compiled: _Compiled,
+    anchors: list[int],
+    text: str,
+    backwards: str,
+    tokens: _Tokens,
+    seen: Scan,
+) -> None:
     """Add a rule's finds at the places of one anchor: disjoint, from left to right."""
     rule, head, match_at = compiled.rule, compiled.head, compiled.pattern.match
     length = len(text)
@@ -95,7 +133,7 @@ def _try_at(compiled: _Compiled, anchors: list[int], text: str, backwards: str, 
                 continue
             start = length - walk.end()
         match = match_at(text, start)
-        if match is None or _touches_token(match, text):
+        if match is None or tokens.touch(match, text):
             continue
         span = found(match) if rule.check is None else rule.check(match)
         if span is None:
@@ -109,19 +147,6 @@ def _try_at(compiled: _Compiled, anchors: list[int], text: str, backwards: str, 
         if start < end:
             seen.finds.append((start, compiled.rank, end))
         done = end
-
-
-def _touches_token(match: re.Match[str], text: str) -> bool:
-    """Whether one of our own tokens stands beside it, as part of which this was no candidate."""
-    start, end = match.span()
-    if start > 1 and ">" in text[start - 2 : start]:
-        closed = start - (text[start - 1] in _JOINTS)
-        opened = text.rfind("<", max(0, closed - _TOKEN_CHARS), closed)
-        if opened >= 0 and _TOKEN.fullmatch(text, opened, closed):
-            return True
-    if "<" not in text[end : end + 2]:
-        return False
-    return _TOKEN.match(text, end + (text[end] in _JOINTS)) is not None
 
 
 def _off_escape(text: str, start: int) -> int:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,6 +47,12 @@ class View:
         if self.starts is None or self.ends is None:
             return span
         return self.starts[span[0]], self.ends[span[1] - 1]
+
+    def seen(self, span: Span) -> Span:
+        """A span of the original, as the span of the view that holds it; empty: nothing of it."""
+        if self.starts is None or self.ends is None:
+            return span
+        return bisect_right(self.ends, span[0]), bisect_left(self.starts, span[1])
 
 
 def mend(text: str) -> str:

@@ -40,6 +40,7 @@ PLANTED: dict[Entity, tuple[str, str]] = {
     Entity.IPV6: ("no route to {} from here", "2001:db8::7c1a:370:7334"),
     Entity.IPV4: ("connection from {} refused", "198.51.100.87"),
     Entity.USER: ("open /home/{}/.kube/config failed", "wrenfinch"),
+    Entity.NATIONAL_ID: ("payee with codice fiscale {} unknown", "RSSMRA85T10A562S"),
 }
 """Of every entity a text, and what stands in it and must not be there any more."""
 
