@@ -23,13 +23,15 @@ from noisegate.alert import Origin
 from noisegate.errors import MissingError, UnreachableError
 from noisegate.learning.card import Figure, GateResult, figures_table, gates_table
 from noisegate.learning.reconcile import Finding, reconcile
-from noisegate.learning.registry import Registry, Version
+from noisegate.learning.registry import Registry, Version, audit_gate
+from noisegate.scrub.config import load_scrubber
 from noisegate.settings import Settings
 from noisegate.spans import of_run
 from noisegate.store.canary import plant
 from noisegate.store.database import open_store
 from noisegate.store.runs import Run, RunOutcome, lease
 from noisegate.store.snapshot import SnapshotRef, extend
+from noisegate.store.snapshot_audit import Audit, audit, record_audit
 
 _LEARNING = ("retrain", "tune")
 """Flows that change the champion and the snapshot: one of them at a time."""
@@ -191,6 +193,23 @@ def take_snapshot(learning: LearningRun) -> SnapshotRef:
     retries=2,
     retry_delay_seconds=5,
     retry_condition_fn=unreachable,
+    timeout_seconds=1800,
+    cache_policy=NO_CACHE,
+)
+@task_span()
+@unquoted()
+def audit_snapshot(learning: LearningRun, ref: SnapshotRef) -> Audit:
+    """Scan a sample of it again, and note what is found. Nothing is learned from a finding."""
+    say("scanning a sample of the snapshot again")
+    done = audit(ref, load_scrubber(learning.settings.scrub), learning.settings.audit_texts)
+    record_audit(learning.registry.engine, done, learning.origin)
+    return done
+
+
+@task(
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=unreachable,
     timeout_seconds=600,
     cache_policy=NO_CACHE,
 )
@@ -233,6 +252,13 @@ def publish_result(result: FlowResult) -> None:
         markdown=result_markdown(result),
         description=f"{result.flow}: {result.outcome}",
     )
+
+
+def refuse_to_learn(learning: LearningRun, audited: Audit) -> FlowResult:
+    """The end of a run whose snapshot holds what it must not: nothing is fitted or registered."""
+    gate = audit_gate(audited)
+    _log.error("%s", audited.says)
+    return learning.end(RunOutcome.REFUSED, f"{gate.name}: {gate.reason}", gates=(gate,))
 
 
 def settle(learning: LearningRun, folder: Path) -> FlowResult:

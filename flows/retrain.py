@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from flows.champion import (
     FlowResult,
     LearningRun,
+    audit_snapshot,
     learning_run,
     publish_result,
+    refuse_to_learn,
     settle,
     take_snapshot,
 )
@@ -42,9 +44,12 @@ def retrain(origin: str = Origin.LIVE.value) -> FlowResult:
     with learning_run(settings, "retrain", origin) as learning:
         with learning.stage("snapshot"):
             ref = take_snapshot(learning)
+            audited = audit_snapshot(learning, ref)
         # A tuned champion has seen these data, but its model was fitted on older ones.
         fitted = learning.champion is not None and learning.champion.flow == "retrain"
-        if fitted and learning.is_current(ref, config_digest(settings)):
+        if not audited.passed:
+            result = refuse_to_learn(learning, audited)
+        elif fitted and learning.is_current(ref, config_digest(settings)):
             result = learning.end(RunOutcome.UNCHANGED, "nothing new: champion kept")
         else:
             with learning.stage("train"):

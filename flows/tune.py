@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from flows.champion import (
     FlowResult,
     LearningRun,
+    audit_snapshot,
     learning_run,
     publish_result,
+    refuse_to_learn,
     settle,
     take_snapshot,
 )
@@ -45,7 +47,10 @@ def tune(origin: str = Origin.LIVE.value) -> FlowResult:
             raise MissingError("there is no champion to tune: run `noisegate retrain` first")
         with learning.stage("snapshot"):
             ref = take_snapshot(learning)
-        if learning.is_current(ref, config_digest(settings)):
+            audited = audit_snapshot(learning, ref)
+        if not audited.passed:
+            result = refuse_to_learn(learning, audited)
+        elif learning.is_current(ref, config_digest(settings)):
             result = learning.end(RunOutcome.UNCHANGED, "nothing new: operating points kept")
         else:
             with learning.stage("train"):

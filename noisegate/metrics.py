@@ -71,7 +71,8 @@ FINDINGS = _counter("snapshot_findings", "Personal data found in a snapshot.", "
 CANARY_PLANTED = _counter("pii_canary_planted", "Made-up personal data sent through the scrubber.")
 CANARY_MISSED = _counter("pii_canary_missed", "Of these, what came out unscrubbed.")
 CANARY_FAILURES = _gauge(
-    "pii_canary_consecutive_failures", "Canaries in a row, up to the newest, that were missed."
+    "pii_canary_consecutive_failures",
+    "Canaries in a row, up to the newest, that were missed, and audits in a row with findings.",
 )
 
 # Runs

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -17,6 +17,9 @@ from pydantic_settings import (
 )
 
 from noisegate.errors import SettingsError
+
+SETTINGS_FILE = "noisegate.toml"
+"""Read where a command is run."""
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -67,13 +70,69 @@ class SourceSettings(BaseModel, extra="forbid", frozen=True):
     )
 
 
+class ScrubPattern(BaseModel, extra="forbid", frozen=True):
+    """One more kind of text to scrub: `[[scrub.patterns]]`."""
+
+    id: str = Field(description="Its name, as `noisegate scrub --explain` shows it.")
+    token: str = Field(description="Written in its place, as `<TOKEN>`: capitals, digits, _.")
+    pattern: str = Field(
+        description="Python regular expression, every repeat with an end; scrubbed is its group "
+        "`(?P<x>...)` if it has one, else the whole match."
+    )
+    anchor: str = Field(
+        "", description="Fixed text in every match that says where to look. Default: chosen."
+    )
+    ignore_case: bool = Field(False, description="Capitals and small letters are alike.")
+    treatment: Literal["token", "pseudonym", "drop"] | None = Field(
+        None, description="What is written. Default: as `default`, but `token` for `keep`."
+    )
+    examples: list[str] = Field(
+        default_factory=list,
+        description="Texts in which it must find what stands between ⟦ and ⟧, or the whole text.",
+    )
+    counter_examples: list[str] = Field(
+        default_factory=list, description="Texts in which it must find nothing."
+    )
+
+
+class ScrubSettings(BaseModel, extra="forbid", frozen=True):
+    """What is scrubbed and what is written instead: `[scrub]`; checked whole by `load_scrubber`."""
+
+    default: Literal["token", "pseudonym", "drop", "keep"] = Field(
+        "token", description="Treatment of every entity that `treatment` does not name."
+    )
+    treatment: dict[str, Literal["token", "pseudonym", "drop", "keep"]] = Field(
+        default_factory=dict, description="Treatment of single entities, such as IPV4 = 'keep'."
+    )
+    key_file: Path | None = Field(
+        None,
+        description="File of mode 0600 with the pseudonyms' key, 16 to 64 bytes. Default: variable "
+        "NOISEGATE_SCRUB_KEY.",
+    )
+    key_id: str = Field(
+        "k1", description="Names the key in each pseudonym. Change it whenever the key changes."
+    )
+    names: Literal["off", "spacy", "transformers"] = Field(
+        "off", description="Recogniser of persons' names in prose; slow."
+    )
+    names_model: str = Field("", description="Its model: a folder or an installed package.")
+    allow: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="What stays, by entity: values; '@example.com' for EMAIL; networks for IPV4 "
+        "and IPV6. Under `patterns`: of any entity what a regular expression matches whole.",
+    )
+    patterns: list[ScrubPattern] = Field(
+        default_factory=list, description="More to scrub, each a table `[[scrub.patterns]]`."
+    )
+
+
 class Settings(BaseSettings):
     """Every setting, with its unit, its default and its help."""
 
     model_config = SettingsConfigDict(
         env_prefix="NOISEGATE_",
         env_nested_delimiter="__",
-        toml_file="noisegate.toml",
+        toml_file=SETTINGS_FILE,
         extra="forbid",
         frozen=True,
         populate_by_name=True,
@@ -126,6 +185,10 @@ class Settings(BaseSettings):
         0.05, ge=0, le=1, description="Over this share of bad rows nothing of an import lands."
     )
 
+    scrub: ScrubSettings = Field(
+        default=ScrubSettings(), description="What is scrubbed, and what is written instead."
+    )
+
     # Promise
     transient_s: Seconds = Field(
         300.0, description="T: an alert that clears by itself within T seconds is transient."
@@ -176,6 +239,13 @@ class Settings(BaseSettings):
     )
     retrain_every_days: float = Field(
         7.0, gt=0, le=365, description="How often models are fitted anew, days."
+    )
+    audit_texts: int = Field(
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="Distinct texts of a new snapshot that are scanned again before it is learned "
+        "from.",
     )
     embedding_model: str = Field(
         "all-MiniLM-L6-v2",
@@ -258,8 +328,44 @@ def load_settings(**overrides: object) -> Settings:
         ) from None
 
 
+def load_scrub_settings(path: Path) -> ScrubSettings:
+    """Read the tables `[scrub]` of one file, and nothing else: neither its others, nor variables.
+
+    A `key_file` is looked for beside the file.
+
+    Raises:
+        SettingsError: names the file, the setting, its value and what is allowed.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read ({error.strerror}): name another file"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from None
+    unknown = sorted(content.keys() - Settings.model_fields.keys())
+    if unknown or "scrub" not in content:
+        wrong = f"noisegate has no setting {unknown[0]!r}" if unknown else "there is no [scrub]"
+        raise SettingsError(
+            f"{path}: {wrong}: write [scrub] or tables in it, such as [scrub.allow]"
+        )
+    try:
+        found = ScrubSettings.model_validate(content["scrub"])
+    except ValidationError as error:
+        faults = "; ".join(
+            _fault(("scrub", *e["loc"]), e["type"], e["input"], e["msg"]) for e in error.errors()
+        )
+        raise SettingsError(f"{path}: {faults} (docs/configuration.md)") from None
+    if found.key_file is None:
+        return found
+    return found.model_copy(update={"key_file": path.parent / found.key_file})
+
+
 def _fault(where: tuple[int | str, ...], kind: str, value: object, message: str) -> str:
     name = ".".join(map(str, where))
+    if name == "scrub.key":
+        return "no such setting: scrub.key; set NOISEGATE_SCRUB_KEY, or scrub.key_file"
     # Its value is not shown: a misspelt name of a database URL has a password.
     return (
         f"no such setting: {name}"

@@ -28,6 +28,8 @@ from observability.counting import (
 STAGES = ("snapshot", "train", "register", "promote")
 """Stages of a learning run, in `detail["stages"]` of its row; seconds."""
 
+_LEAKS = (Kind.CANARY, Kind.FINDING)
+"""Events that say whether personal data came through."""
 _BAD = (RunOutcome.FAILED.value, RunOutcome.CRASHED.value)
 _SHARES = ("noise_off", "pages_off", "lost", "real_delayed")
 _BOUNDS = {"value": "value", "lo": "low", "hi": "high"}
@@ -44,7 +46,7 @@ class EndedRun(NamedTuple):
 
 
 class SeenEvent(NamedTuple):
-    """A canary, a snapshot of the team's own database, or a promotion."""
+    """A canary, an audit, a snapshot of the team's own database, or a promotion."""
 
     kind: str
     known_at: int
@@ -58,6 +60,8 @@ class Standing:
     values: dict[Series, float] = field(default_factory=dict)
     _version: int | None = None
     _figures: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _leaks: dict[str, int] = field(default_factory=dict)
+    """Canaries and audits in a row, each up to the newest, in which something came through."""
 
     def __post_init__(self) -> None:
         """Nothing has failed yet."""
@@ -96,11 +100,12 @@ class Standing:
         return self._set(sets)
 
     def see_event(self, event: SeenEvent) -> list[Increment]:
-        """The gauges that a canary, a snapshot or a promotion sets."""
-        if event.kind == Kind.CANARY:
+        """The gauges that a canary, an audit, a snapshot or a promotion sets."""
+        if event.kind in _LEAKS:
+            # Two rows, for a canary that is well says nothing of what an audit found.
+            self._leaks[event.kind] = self._leaks.get(event.kind, 0) + 1 if _leaked(event) else 0
             failures = series(metrics.CANARY_FAILURES)
-            before = self.values[failures]
-            return self._set([(failures, before + 1 if event.payload["missed"] else 0.0)])
+            return self._set([(failures, float(sum(self._leaks.values())))])
         if event.kind == Kind.SNAPSHOT:
             newest = event.payload["newest"]
             return [] if newest is None else self.see_alert(newest)
@@ -158,8 +163,9 @@ def standing(connection: Connection, origin: str) -> dict[Series, float]:
         now.values |= dict(figure_gauges(figures))
     for run in _since_last_success(connection, origin):
         now.see(run)
-    for event in reversed(list(_since_last_clean_canary(connection, origin))):
-        now.see(event)
+    for kind in _LEAKS:
+        for event in reversed(list(_since_last_clean(connection, kind, origin))):
+            now.see(event)
     for flow in _dying(connection, origin):
         now.values[series(metrics.RUN_FAILURES, flow=flow)] = (
             now.values.get(series(metrics.RUN_FAILURES, flow=flow), 0.0) + 1
@@ -177,7 +183,10 @@ def dated_gauges(
     runs = connection.execute(_runs(origin).where(RunRow.ended_at <= until_us))
     events = [
         event
-        for query in (_promotions(origin), _canaries(origin), _events(Kind.SNAPSHOT, origin))
+        for query in (
+            _promotions(origin),
+            *(_events(kind, origin) for kind in (*_LEAKS, Kind.SNAPSHOT)),
+        )
         for event in map(_event, connection.execute(query.where(EventRow.known_at <= until_us)))
     ]
     facts: Iterable[tuple[int, EndedRun | SeenEvent | int]] = heapq.merge(
@@ -278,10 +287,6 @@ def _events(kind: Kind, *origins: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _canaries(origin: str) -> Select[*tuple[Any, ...]]:
-    return _events(Kind.CANARY, origin)
-
-
 def _promotions(origin: str) -> Select[*tuple[Any, ...]]:
     return _events(Kind.PROMOTION, origin, Origin.LIVE.value)  # the audit is always written as live
 
@@ -299,13 +304,20 @@ def _newest_promotion(connection: Connection, origin: str) -> SeenEvent | None:
     return None if row is None else _event(row)
 
 
-def _since_last_clean_canary(connection: Connection, origin: str) -> Iterator[SeenEvent]:
-    """Canaries, newest first, up to one of which nothing was missed."""
+def _leaked(event: SeenEvent) -> bool:
+    """Whether a canary was missed, or an audit found something."""
+    if event.kind == Kind.CANARY:
+        return bool(event.payload["missed"])
+    return any(event.payload["entities"].values())
+
+
+def _since_last_clean(connection: Connection, kind: Kind, origin: str) -> Iterator[SeenEvent]:
+    """Canaries or audits, newest first, up to one in which nothing came through."""
     rows = connection.execute(
-        _newest_first(_canaries(origin)), execution_options={"yield_per": 100}
+        _newest_first(_events(kind, origin)), execution_options={"yield_per": 100}
     )
     for event in map(_event, rows):
         yield event
-        if not event.payload["missed"]:
+        if not _leaked(event):
             rows.close()
             return

@@ -32,7 +32,7 @@ def main() -> None:
             app(arguments)
     except NoisegateError as error:
         if debug:
-            raise
+            print(_traceback(error), file=sys.stderr)
         print(f"noisegate: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
@@ -40,7 +40,8 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         if debug:
-            raise
+            print(_traceback(error), file=sys.stderr)
+            sys.exit(1)
         # No message: an unforeseen one might quote an alert.
         name = error if isinstance(error, UnforeseenError) else type(error).__name__
         print(
@@ -48,6 +49,26 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _traceback(error: BaseException) -> str:
+    """The frames of an error and its causes; of others' errors no words, for they may quote alerts.
+
+    Standard error may be a log, and a traceback is for somebody's bug report.
+    """
+    from traceback import format_tb
+
+    from noisegate.errors import NoisegateError, UnforeseenError
+
+    parts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        ours = isinstance(cause, NoisegateError | UnforeseenError)
+        said = f"{type(cause).__name__}: {cause}" if ours else type(cause).__name__
+        parts.append("".join(["Traceback:\n", *format_tb(cause.__traceback__), said]))
+        after = None if cause.__suppress_context__ else cause.__context__
+        cause = cause.__cause__ or after
+    return "\n\nwhich led to\n\n".join(reversed(parts))
 
 
 def _words(app: "Typer", arguments: list[str]) -> str:

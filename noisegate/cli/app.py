@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from noisegate.cli import backfill, data, demo, history, learn, models, slo, watch
+from noisegate.cli import backfill, data, demo, history, learn, models, scrub, slo, watch
 
 app = typer.Typer(
     name="noisegate",
@@ -22,6 +22,7 @@ app.command(name="try")(history.try_it)
 app.command()(data.simulate)
 app.command()(demo.demo)
 app.command(name="import")(history.import_alerts)
+app.command()(scrub.scrub)
 app.command()(learn.retrain)
 app.command()(learn.tune)
 app.command()(learn.backtest)

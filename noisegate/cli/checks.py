@@ -23,7 +23,7 @@ def run_checks(settings: Settings, *, fix: bool = False) -> list[Check]:
     """Look at everything; an error in one check does not keep the next from running."""
     checks: list[Check] = []
     looks = (
-        _settings, _store, _source, _snapshot, _model, _embedding, _ray, _runs,
+        _settings, _scrub, _store, _source, _snapshot, _audit, _model, _embedding, _ray, _runs,
         partial(_registry, fix=fix),
     )  # fmt: skip
     for look in looks:
@@ -51,6 +51,13 @@ def _settings(settings: Settings) -> Iterator[Check]:
         policy_for(settings, service)
     chosen = ", ".join(sorted(settings.model_fields_set)) or "all defaults"
     yield Check("settings", "fine", f"home {settings.home.resolve()}; set: {chosen}")
+
+
+def _scrub(settings: Settings) -> Iterator[Check]:
+    from noisegate.scrub.config import describe, load_scrubber
+
+    load_scrubber(settings.scrub)
+    yield Check("scrub", "fine", describe(settings.scrub))
 
 
 def _store(settings: Settings) -> Iterator[Check]:
@@ -88,6 +95,20 @@ def _snapshot(settings: Settings) -> Iterator[Check]:
         yield Check("snapshot", "note", "none yet", "run `noisegate retrain`")
     else:
         yield Check("snapshot", "fine", f"{ref.rows:,} alerts, digest {ref.digest[:12]}")
+
+
+def _audit(settings: Settings) -> Iterator[Check]:
+    from noisegate.store.database import open_store
+    from noisegate.store.snapshot_audit import last_audit
+
+    engine = open_store(settings)
+    last = last_audit(engine)
+    engine.dispose()
+    if last is None:
+        yield Check("audit", "note", "no snapshot was audited yet", "run `noisegate retrain`")
+    else:
+        found, _, way_out = last.says.partition("; ")
+        yield Check("audit", "fine" if last.passed else "wrong", found, way_out)
 
 
 def _model(settings: Settings) -> Iterator[Check]:

@@ -33,6 +33,42 @@ def upgrade(as_json: AsJson = False) -> None:
         typer.echo(f"database migrated: {before or 'empty'} -> {after}")
 
 
+@db.command()
+def audit(
+    texts: Annotated[
+        int | None, typer.Option(help="Distinct texts to scan at most.", min=1)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scan a sample of the newest snapshot again for personal data and secrets. Changes nothing.
+
+    Names columns, alerts and kinds, never a text. `retrain` and `tune` do this by themselves.
+    """
+    from dataclasses import asdict
+
+    from noisegate.cli.output import print_json, print_table
+    from noisegate.errors import MissingError
+    from noisegate.scrub.config import load_scrubber
+    from noisegate.settings import load_settings
+    from noisegate.store.snapshot import latest
+    from noisegate.store.snapshot_audit import audit as scan_again
+
+    settings = load_settings()
+    ref = latest(settings)
+    if ref is None:
+        raise MissingError("there is no snapshot to audit: run `noisegate retrain`")
+    done = scan_again(ref, load_scrubber(settings.scrub), texts or settings.audit_texts)
+    if as_json:
+        print_json(asdict(done) | {"at": None})
+    else:
+        typer.echo(done.says.partition("; ")[0])
+        if done.listed:
+            header = ("column", "alert", "entity", "found by")
+            print_table(header, [(f.column, f.alert_id, f.entity, f.by) for f in done.listed])
+    if not done.passed:
+        raise typer.Exit(1)
+
+
 def simulate(
     alerts: Annotated[int, typer.Option(help="How many alerts.", min=1)] = 100_000,
     days: Annotated[float, typer.Option(help="Over how many days.", min=1)] = 180.0,
@@ -89,13 +125,14 @@ def store_simulated(
     from dataclasses import replace
 
     from noisegate.alert import Origin
-    from noisegate.scrub import Scrubber
+    from noisegate.scrub.config import load_scrubber
     from noisegate.simulate import simulate as simulated
     from noisegate.store.database import open_store
     from noisegate.store.identity import Identity
     from noisegate.store.ingest import Occurrences, prepare, store_alerts
 
-    identity, scrubber, occurrences = Identity.from_settings(settings), Scrubber(), Occurrences()
+    scrubber = load_scrubber(settings.scrub)
+    identity, occurrences = Identity.from_settings(settings), Occurrences()
     entities: Counter[str] = Counter()
 
     def batches() -> Iterator["pa.RecordBatch"]:
@@ -114,7 +151,12 @@ def store_simulated(
     engine = open_store(settings)
     try:
         report = store_alerts(
-            engine, batches(), progress=count, entities=entities, origin=Origin.SIMULATED
+            engine,
+            batches(),
+            scrubber_version=scrubber.version,
+            progress=count,
+            entities=entities,
+            origin=Origin.SIMULATED,
         )
     finally:
         engine.dispose()

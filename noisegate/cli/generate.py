@@ -18,7 +18,13 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
-from noisegate.settings import ServiceSettings, Settings, SourceSettings
+from noisegate.settings import (
+    ScrubPattern,
+    ScrubSettings,
+    ServiceSettings,
+    Settings,
+    SourceSettings,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CONFIGURATION = DOCS / "configuration.md"
@@ -49,6 +55,12 @@ _NESTED: dict[str, tuple[str, type[BaseModel], str]] = {
         "How a team's own alert database (`ALERT_DB_URI`) is read; `table` or `query` is needed, "
         "one of them. See [noise-reduction.md](noise-reduction.md#your-own-alert-database).",
     ),
+    "scrub": (
+        "[scrub]",
+        ScrubSettings,
+        "What is scrubbed, and what is written instead; [privacy.md](privacy.md) says what each "
+        "means, with an example. `noisegate scrub --settings FILE` reads them from any file.",
+    ),
     "services": (
         "[services.NAME]",
         ServiceSettings,
@@ -58,6 +70,12 @@ _NESTED: dict[str, tuple[str, type[BaseModel], str]] = {
         "only be written in the file.",
     ),
 }
+
+_PATTERNS = """\
+### `[[scrub.patterns]]`
+
+One such table for each pattern. All that can run away is refused, with the reason.
+"""
 
 EXAMPLE = """\
 transient_s = 300
@@ -83,6 +101,17 @@ delay_budget_s = 10
 
 [protected_labels]
 customer = "gold"
+
+[scrub.treatment]
+MAC = "keep"
+
+[scrub.allow]
+EMAIL = ["@status.example.com"]
+
+[[scrub.patterns]]
+id = "employee"
+token = "EMPLOYEE"
+pattern = 'EMP-\\d{6}'
 """
 
 _TAIL = f"""\
@@ -95,6 +124,7 @@ _TAIL = f"""\
 
 | Variable | What it does here |
 |---|---|
+| `NOISEGATE_SCRUB_KEY` | The key of the pseudonyms, where `[scrub] key_file` names none. |
 | `PREFECT_API_URL` | Prefect server for runs. Default: one for the run alone, on loopback. |
 | `NOISEGATE_RETRAIN_MORE_DAYS` | Read by `prefect deploy`: more weekdays for retrain: `,3`. |
 | `NOISEGATE_TUNE_MORE_HOURS` | Read by `prefect deploy`: more hours for tune: `,7,13,19`. |
@@ -115,6 +145,9 @@ def configuration() -> str:
             for key, field in model.model_fields.items()
         ]
         parts.append(f"## `{title}`\n\n{says}\n\n{_table(rows)}")
+        if name == "scrub":
+            rows = [(f"`{k}`", "-", *_facts(f)) for k, f in ScrubPattern.model_fields.items()]
+            parts.append(f"{_PATTERNS}\n{_table(rows)}")
     return "\n".join([*parts, _TAIL])
 
 
@@ -163,7 +196,10 @@ def _type(annotation: Any, metadata: list[Any]) -> str:
         return f"list of {_type(arguments[0], [])}"
     if origin is dict:
         return f"table of {_type(arguments[1], [])}"
-    word = {str: "text", Path: "path", int: "integer", float: "number"}[annotation]
+    if annotation is ScrubPattern:
+        return "tables"
+    words = {str: "text", Path: "path", int: "integer", float: "number", bool: "true or false"}
+    word = words[annotation]
     return " ".join([word, *_limits(metadata)])
 
 
@@ -179,11 +215,15 @@ def _limits(metadata: list[Any]) -> Iterator[str]:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
     value = field.get_default(call_default_factory=True)
     if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, list):
         return ", ".join(f"`{item}`" for item in value)
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -177,17 +177,18 @@ def import_server(
 
     from noisegate.adapters.prometheus import import_history, read_history
     from noisegate.alert import MICROS
-    from noisegate.scrub import Scrubber
+    from noisegate.scrub.config import load_scrubber
     from noisegate.store.database import open_store
     from noisegate.store.identity import Identity
     from noisegate.store.ingest import ImportReport, store_raw
 
+    scrubber = load_scrubber(settings.scrub)
     engine = open_store(settings)
     store = partial(
         store_raw,
         engine,
         identity=Identity.from_settings(settings),
-        scrubber=Scrubber(),
+        scrubber=scrubber,
         source="prometheus",
     )
     now_us = int(time.time() * MICROS)

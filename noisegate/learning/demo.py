@@ -25,7 +25,7 @@ from noisegate.learning.figures import measure
 from noisegate.learning.registry import Registry
 from noisegate.learning.rehearsal import became, decided
 from noisegate.learning.rehearsed_runs import Operated, Standing, bad_day, operated
-from noisegate.scrub import Scrubber
+from noisegate.scrub.config import load_scrubber
 from noisegate.settings import Settings
 from noisegate.simulate import SimulationPlan, simulate
 from noisegate.store.database import open_store, upgrade, writing
@@ -191,7 +191,8 @@ def _check_left(told: Told) -> None:
 
 def _store_history(settings: Settings, engine: Engine, told: Told, before: Told) -> int:
     """Import the history up to now; what an earlier telling left open is completed."""
-    identity, scrubber, occurrences = Identity.from_settings(settings), Scrubber(), Occurrences()
+    scrubber = load_scrubber(settings.scrub)
+    identity, occurrences = Identity.from_settings(settings), Occurrences()
     mark = pa.scalar(before.history_us, pa.timestamp("us", tz="UTC"))
     events: list[Event] = []
 
@@ -216,7 +217,7 @@ def _store_history(settings: Settings, engine: Engine, told: Told, before: Told)
                     events.append(Event(Kind.SCRUB, at, at, Origin.SIMULATED, entities))
                 yield done.alerts
 
-    report = store_alerts(engine, batches())
+    report = store_alerts(engine, batches(), scrubber_version=scrubber.version)
     # At once with the mark: interrupted before, the next telling counts them; after, it does not.
     reached = replace(told, until_us=before.until_us)
     with writing(engine) as connection:

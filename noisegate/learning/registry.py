@@ -38,6 +38,7 @@ from noisegate.store.audit import (
     standing,
 )
 from noisegate.store.runs import past_runs
+from noisegate.store.snapshot_audit import Audit, last_audit
 
 MODEL = "noisegate"
 """Name of the registered model and of the MLflow experiment."""
@@ -59,6 +60,13 @@ class Version:
     run_id: str
     source: str
     """MLflow's URI of the logged model."""
+
+
+def audit_gate(audited: Audit | None) -> GateResult:
+    """Nothing personal and no secret was found in the snapshot that a model learned from."""
+    if audited is None:
+        return GateResult("audit", True, None, 0.0, "no audit of its snapshot is on record")
+    return GateResult("audit", audited.passed, float(audited.findings), 0.0, audited.says)
 
 
 class Registry:
@@ -232,6 +240,7 @@ class Registry:
 
     def judge(self, version: Version) -> tuple[GateResult, ...]:
         """Every gate of a promotion: the candidate's own and the registry's."""
+        audited = last_audit(self.engine, version.manifest.data_digest)
         taken_off = rolled_back(promotions(self.engine), version.manifest.digest)
         never = GateResult("not_rolled_back", True, None, None, "nobody took this model off")
         if taken_off is not None:
@@ -243,7 +252,7 @@ class Registry:
                 f"{taken_off.who} rolled this model back ({taken_off.why}): "
                 f"`noisegate models promote {version.version} --override` if it is wanted",
             )
-        return (*version.manifest.gates, never)
+        return (*version.manifest.gates, audit_gate(audited), never)
 
     def promote(
         self,

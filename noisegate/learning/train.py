@@ -61,9 +61,10 @@ def config_digest(settings: Settings) -> str:
     """Digest of every setting (and the version of the model) that changes what is learned."""
     ignored = {
         "home", "db_url", "alert_db_uri", "source", "mlflow_tracking_uri", "ray_address",
-        "ray_workers", "max_bad_row_share", "identity_labels", "ignore_labels",
+        "ray_workers", "audit_texts", "max_bad_row_share", "identity_labels", "ignore_labels",
         "replica_labels", "retrain_every_days", "exporter_origin", "alerts_by", "grafana_url",
         "runbook_url",
+        "scrub",  # what it changes are texts, and so the digest of the data
     }  # fmt: skip
     chosen = settings.model_dump(mode="json", exclude=ignored)
     content = json.dumps([MODEL_VERSION, chosen], sort_keys=True)

@@ -1,26 +1,31 @@
 """Scrubbing texts and columns: each distinct text once, many in one scan, one splice."""
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from noisegate.scrub.memory import Memory
 from noisegate.scrub.policy import DEFAULT_POLICY, Entity, Policy, Treatment
 from noisegate.scrub.rule import Copy, Rule, Span
-from noisegate.scrub.rules import RULES
+from noisegate.scrub.rules import RULES, VERSION
 from noisegate.scrub.scan import Find, Scanner
 from noisegate.scrub.view import View, mend, plain, view
 
-CHUNK_CHARS = 262_144
+CHUNK_CHARS = 524_288
 """Texts are joined up to this length: a chunk and its copies stay in the processor's cache."""
 
 _ROUNDS = 4
 _Item = TypeVar("_Item")
+Entities = dict[int, tuple[str, ...]]
+"""The entities that were replaced in texts, by the place of the text."""
 
 
 Allow = Callable[[Entity, str], bool]
@@ -71,6 +76,7 @@ class Scrubber:
         people: finds names of persons, in distinct texts only; a rule's find goes before its.
         fast: find the anchors by Hyperscan (True), by the standard library (False), or by
             whichever is there (None); the results are the same.
+        version: what rows scrubbed by it are marked with; 0 under settings of one's own.
 
     Raises:
         SettingsError: `fast` is asked for and Hyperscan is not installed.
@@ -84,12 +90,17 @@ class Scrubber:
         allow: Allow | None = None,
         people: People | None = None,
         fast: bool | None = None,
+        version: int = VERSION,
     ) -> None:
+        self.version = version
         self._policy = policy
         self._rules = (*rules, _PERSON)
         self._allow = allow
         self._people = people
-        self._scanner = Scanner(rules)
+        self._scanner = Scanner(self._rules, fast)
+        self._memory = Memory()
+        self._names = [rule.entity.value for rule in self._rules]
+        self._constant = [self._always(rule) for rule in self._rules]
 
     def texts(self, texts: Sequence[str | None]) -> tuple[list[str | None], Counter[str]]:
         """Scrub texts.
@@ -102,9 +113,9 @@ class Scrubber:
             entity; a text that occurs twice counts twice.
         """
         occurrences = Counter(text for text in texts if text is not None)
-        distinct = list(occurrences)
-        scrubbed, counts = self._distinct(distinct, list(occurrences.values()))
-        by_text = dict(zip(distinct, scrubbed, strict=True))
+        scrubbed, entities = self._distinct(list(occurrences))
+        by_text = dict(zip(occurrences, scrubbed, strict=True))
+        counts = _counts(entities, list(occurrences.values()))
         return [None if text is None else by_text[text] for text in texts], counts
 
     def column(self, column: pa.Array) -> tuple[pa.Array, Counter[str]]:
@@ -117,11 +128,9 @@ class Scrubber:
             A string array, shape (rows,), nulls kept, and the counts of `texts`.
         """
         encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        distinct = encoded.dictionary.to_pylist()
-        weights = [0] * len(distinct)
-        for seen in pc.value_counts(encoded.indices.drop_null()).to_pylist():
-            weights[seen["values"]] = seen["counts"]
-        scrubbed, counts = self._distinct(distinct, weights)
+        scrubbed, entities = self._distinct(encoded.dictionary.to_pylist())
+        rows = encoded.indices.drop_null().to_numpy()
+        counts = _counts(entities, np.bincount(rows, minlength=len(scrubbed)))
         return pa.array(scrubbed, pa.string()).take(encoded.indices), counts
 
     def findings(self, text: str) -> list[Finding]:
@@ -132,7 +141,8 @@ class Scrubber:
         mended = mend(text)
         seen = view(mended)
         found: list[Finding] = []
-        for start, rank, end in self._scanner.scan(seen.text, self._named([mended], [seen])).finds:
+        named = self._named([mended], [seen])
+        for start, rank, end in self._scanner.scan(seen.text, named, self._stays).finds:
             rule = self._rules[rank]
             found.append(
                 Finding(
@@ -141,16 +151,39 @@ class Scrubber:
                     rule.id,
                     rule.token or rule.entity,
                     rule.why,
-                    self._kept(rule.entity, seen.text[start:end]),
+                    self._kept(rule, seen.text[start:end]),
                 )
             )
         return found
 
-    def _kept(self, entity: Entity, text: str) -> str:
+    def lets_stand(self, entity: Entity, text: str) -> bool:
+        """Whether such a find stays as it is, by policy or because its text is allowed."""
+        return bool(self._kept(Rule("", entity, Copy.TEXT, (), ""), text))
+
+    def _kept(self, rule: Rule, text: str) -> str:
         """Why a find stays, or nothing."""
-        if self._policy.treatment(entity) is Treatment.KEEP:
+        if self._policy.treatment(rule.entity, rule.token) is Treatment.KEEP:
             return "policy"
-        return "allowed" if self._allow is not None and self._allow(entity, text) else ""
+        return "allowed" if self._allow is not None and self._allow(rule.entity, text) else ""
+
+    def _stays(self, rank: int, text: str) -> bool:
+        return bool(self._kept(self._rules[rank], text))
+
+    def _always(self, rule: Rule) -> str | None:
+        """What is written for each find of a rule, if that does not depend on its text."""
+        treatment = self._policy.treatment(rule.entity, rule.token)
+        if self._allow is None and treatment in (Treatment.TOKEN, Treatment.DROP):
+            return self._policy.replacement(rule.entity, "", rule.token)
+        return None
+
+    def _written(self, rank: int, text: str) -> str | None:
+        """What is written for a find; None: it stays."""
+        if (constant := self._constant[rank]) is not None:
+            return constant
+        rule = self._rules[rank]
+        if self._kept(rule, text):
+            return None
+        return self._policy.replacement(rule.entity, text, rule.token)
 
     def _named(self, texts: Sequence[str], views: Sequence[View]) -> list[Find]:
         """Names of persons in texts, as finds in their views joined by NUL."""
@@ -166,115 +199,107 @@ class Scrubber:
             first += len(seen.text) + 1
         return finds
 
-    def _distinct(self, texts: list[str], weights: Sequence[int]) -> tuple[list[str], Counter[str]]:
-        """Scrub distinct texts; what is found in one counts `weights` times.
+    def _distinct(self, texts: list[str]) -> tuple[list[str], Entities]:
+        """Scrub distinct texts, those that were scrubbed lately by looking them up."""
+        known, entities = self._memory.recall(texts)
+        places = [place for place, clean in enumerate(known) if clean is None]
+        new = [texts[place] for place in places]
+        found, found_entities = self._new(new)
+        self._memory.keep(new, found, found_entities)
+        if len(new) == len(texts):
+            return found, found_entities
+        for place, clean in zip(places, found, strict=True):
+            known[place] = clean
+        entities |= {places[at]: names for at, names in found_entities.items()}
+        return [clean for clean in known if clean is not None], entities
+
+    def _new(self, texts: list[str]) -> tuple[list[str], Entities]:
+        """Scrub texts.
 
         A check that refused a candidate may have looked at words that were then replaced. Where
         that can be, the text is scrubbed again: scrubbing what was scrubbed changes nothing.
         """
         scrubbed = list(texts)
-        counts: Counter[str] = Counter()
+        entities: Entities = {}
         rows = list(range(len(texts)))
         for number in range(_ROUNDS):
             if rows:
-                rows = self._round(rows, scrubbed, weights, counts, first=number == 0)
-        return scrubbed, counts
+                rows = self._round(rows, scrubbed, entities, first=number == 0)
+        return scrubbed, entities
 
     def _round(
         self,
         rows: list[int],
         scrubbed: list[str],
-        weights: Sequence[int],
-        counts: Counter[str],
+        entities: Entities,
         *,
         first: bool,
     ) -> list[int]:
         """Scrub the given rows in place; returns those in which something else was refused."""
-        whole: list[int] = []
-        folded: list[tuple[int, View]] = []
+        views: dict[int, View] = {}
         for row in rows:
-            text = scrubbed[row]
-            if plain(text):
-                whole.append(row)
-            else:
-                scrubbed[row] = mended = mend(text)
-                folded.append((row, view(mended)))
+            if not plain(scrubbed[row]):
+                scrubbed[row] = mended = mend(scrubbed[row])
+                views[row] = view(mended)
+        whole = [row for row in rows if row not in views] if views else rows
         again: list[int] = []
         for part in _chunks(whole, [len(scrubbed[row]) for row in whole]):
-            again += self._splice_joined(part, scrubbed, weights, counts, first=first)
-        for views in _chunks(folded, [len(seen.text) for _, seen in folded]):
-            again += self._splice_folded(views, scrubbed, weights, counts, first=first)
+            again += self._splice(part, {}, scrubbed, entities, first=first)
+        for part in _chunks(list(views), [len(seen.text) for seen in views.values()]):
+            again += self._splice(part, views, scrubbed, entities, first=first)
         return again
 
-    def _splice_joined(
+    def _splice(
         self,
         rows: list[int],
+        views: Mapping[int, View],
         scrubbed: list[str],
-        weights: Sequence[int],
-        counts: Counter[str],
+        entities: Entities,
         *,
         first: bool,
     ) -> list[int]:
-        """Scrub texts that are their own views: splice the joined text, then take it apart."""
-        texts = [scrubbed[row] for row in rows]
-        joined = "\0".join(texts)
-        named = self._named(texts, [View(text) for text in texts]) if first else []
-        seen = self._scanner.scan(joined, named)
-        if not seen.finds:
-            return []
-        firsts = list(accumulate((len(scrubbed[row]) + 1 for row in rows), initial=0))
-        touched: list[int] = []
-        pieces: list[str] = []
-        at = 0
-        for start, rank, end in seen.finds:
-            rule, text = self._rules[rank], joined[start:end]
-            if self._kept(rule.entity, text):
-                continue
-            written = self._policy.replacement(rule.entity, text, rule.token)
-            pieces += joined[at:start], written
-            at = end
-            touched.append(rows[bisect_right(firsts, start) - 1])
-            counts[rule.entity.value] += weights[touched[-1]]
-        pieces.append(joined[at:])
-        for row, text in zip(rows, "".join(pieces).split("\0"), strict=True):
-            scrubbed[row] = text
-        refused = {rows[bisect_right(firsts, start) - 1] for start in seen.refused}
-        return list(refused.intersection(touched))
-
-    def _splice_folded(
-        self,
-        folded: list[tuple[int, View]],
-        scrubbed: list[str],
-        weights: Sequence[int],
-        counts: Counter[str],
-        *,
-        first: bool,
-    ) -> list[int]:
-        """Scrub texts through their views: each find is cut out of the original text."""
-        joined = "\0".join([seen.text for _, seen in folded])
-        views = [seen for _, seen in folded]
-        named = self._named([scrubbed[row] for row, _ in folded], views) if first else []
-        scan = self._scanner.scan(joined, named)
-        firsts = list(accumulate((len(seen.text) + 1 for _, seen in folded), initial=0))
-        by_place: defaultdict[int, list[Find]] = defaultdict(list)
-        for find in scan.finds:
-            if not self._kept(self._rules[find[1]].entity, joined[find[0] : find[2]]):
-                by_place[bisect_right(firsts, find[0]) - 1].append(find)
-        for place, finds in by_place.items():
-            (row, seen), place_at = folded[place], firsts[place]
-            text = scrubbed[row]
+        """Scrub rows in one scan of their views; a row without a view is its own."""
+        seen = [views[row].text if row in views else scrubbed[row] for row in rows]
+        joined = "\0".join(seen)
+        firsts = list(accumulate((len(text) + 1 for text in seen), initial=0))
+        named = []
+        if first and self._people is not None:
+            originals = [scrubbed[row] for row in rows]
+            named = self._named(originals, [views.get(row) or View(scrubbed[row]) for row in rows])
+        scan = self._scanner.scan(joined, named, self._stays)
+        touched: set[int] = set()
+        places = np.searchsorted(firsts, [find[0] for find in scan.finds], "right") - 1
+        for place, group in groupby(zip(places.tolist(), scan.finds, strict=True), itemgetter(0)):
+            row, offset = rows[place], firsts[place]
+            text, sight = scrubbed[row], views.get(row)
             pieces: list[str] = []
+            names: list[str] = []
             at = 0
-            for start, rank, end in finds:
-                rule = self._rules[rank]
-                left, right = seen.original((start - place_at, end - place_at))
-                written = self._policy.replacement(rule.entity, joined[start:end], rule.token)
+            for _, (start, rank, end) in group:
+                written = self._written(rank, joined[start:end])
+                if written is None:
+                    continue
+                left, right = start - offset, end - offset
+                if sight is not None:
+                    left, right = sight.original((left, right))
                 pieces += text[at:left], written
                 at = right
-                counts[rule.entity.value] += weights[row]
-            scrubbed[row] = "".join([*pieces, text[at:]])
-        refused = {bisect_right(firsts, start) - 1 for start in scan.refused}
-        return [folded[place][0] for place in refused.intersection(by_place)]
+                names.append(self._names[rank])
+            if pieces:
+                entities[row] = entities.get(row, ()) + tuple(names)
+                scrubbed[row] = "".join([*pieces, text[at:]])
+                touched.add(row)
+        refused = {rows[bisect_right(firsts, start) - 1] for start in scan.refused}
+        return list(refused & touched)
+
+
+def _counts(entities: Entities, weights: Sequence[int] | NDArray[np.int64]) -> Counter[str]:
+    """How often each entity was replaced, in texts that stand for so many each."""
+    counts: Counter[str] = Counter()
+    for place, names in entities.items():
+        for name in names:
+            counts[name] += int(weights[place])
+    return counts
 
 
 def _chunks(items: list[_Item], lengths: list[int]) -> Iterator[list[_Item]]:

@@ -9,13 +9,16 @@ from noisegate.scrub.rule import START, Copy, Rule, Span, before, found, words
 _UNITS = words("service socket timer target mount slice scope path device swap")
 _FILES = words("png jpg jpeg gif svg webp css js tgz gz zip jar whl rpm deb apk so")
 _SHARED = frozenset({"git", "hg", "svn"})
+_CIPHERS = words("openssh.com libssh.org ssh.com lysator.liu.se")  # zlib@openssh.com and the like
 
 _VERSION_WORDS = tuple(
     words("""
     version ver rev revision release firmware fw build oid bios driver kernel package pkg
-    patch semver tag section sections chapter clause
+    patch semver tag section sections chapter clause oracle weblogic websphere
 """)
 )
+_AT_LEAST = re.compile(r"\b(?:minimum|least|required|requires|needs|latest|expected|than|found) \Z")
+_NUMBERED = ("version", "firmware", "release", "driver", "package")
 _PRODUCTS = tuple(words("chrome/ safari/ edg/ edga/ edge/ opr/ version/ firefox/ opera/ chromium/"))
 _PACKAGE_TAIL = re.compile(
     r"-[A-Za-z]|[-_.](?:amd64|x86|arm|noarch|el\d|fc\d|tar|zip|rpm|deb|apk|jar|whl|exe|msi|dll|so)\b"
@@ -26,7 +29,7 @@ _PACKAGE_TAIL = re.compile(
 def _check_email(match: re.Match[str]) -> Span | None:
     local, domain = match["local"].lower(), match["domain"].lower()
     last = domain.rpartition(".")[2]
-    if last in _UNITS or last in _FILES or local in _SHARED:
+    if last in _UNITS or last in _FILES or local in _SHARED or domain in _CIPHERS:
         return None
     return found(match)
 
@@ -51,7 +54,9 @@ def _is_version(match: re.Match[str], parts: list[str]) -> bool:
         return context[-2:-1].isalpha() and _PACKAGE_TAIL.match(tail) is not None
     if last == "/":  # Chrome/136.0.0.0: browsers make the last three up
         return context.endswith(_PRODUCTS) or (parts[1:] == ["0"] * 3 and context[-2:-1].isalpha())
-    if last == "~":
+    if last == "~" or context.endswith((">=", "<=", "~=", ",<", ",>", " <", " >")):
+        return last != "<" or match.string[match.end() : match.end() + 1] != ">"
+    if _AT_LEAST.search(context) and any(word in before(match, 96) for word in _NUMBERED):
         return True
     words = context.rstrip(" \t:=\"'([")
     return words.endswith(_VERSION_WORDS) and re.split(r"[^a-z]", words)[-1] in _VERSION_WORDS
@@ -64,12 +69,23 @@ def _is_netmask(parts: list[str]) -> bool:
     return "01" not in bits
 
 
+# A port that cannot be a group: the ninth, or of five digits.
+_PORT = re.compile(
+    r"((?=(?:[0-9A-Fa-f]{1,4}:){8}\d{1,5}\Z|[0-9A-Fa-f:]{2,40}:\d{5}\Z)[0-9A-Fa-f:]{2,40}):\d{1,5}"
+)
+_PAIRS = re.compile(r"(?:[0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
+
+
 def _check_ipv6(match: re.Match[str]) -> Span | None:
     start, end = match.span("x")
     text = match.string[start:end]
     if text.endswith(":") and not text.endswith("::"):
         text = text[:-1]
     text = text.rstrip(".")
+    if port := _PORT.fullmatch(text):
+        text = port[1]
+    if _PAIRS.fullmatch(text):
+        return None  # the name of a port of a storage network, or a MAC address
     if not 2 < len(text) <= 45 or text.count(":") < 2:
         return None
     try:
@@ -105,14 +121,21 @@ NETWORK_RULES = (
         Entity.EMAIL,
         Copy.TEXT,
         ("@",),
-        r"[^\w\0]{0,8}(?P<x>(?P<local>\w[\w.+'&-]{0,127})@"
+        r"[^\w\0]{0,8}(?P<x>(?P<local>\w[\w.+'&-]{0,127}|(?<=\")[\w.+ -]{1,64}\")@"
         r"(?P<domain>(?:\w[\w-]{0,62}\.){1,8}(?:xn--[0-9A-Za-z-]{2,59}|[^\W\d_]{2,24})))"
         r"(?![\w@]|-[\w-]|\.\d)",
-        head=r"[\w.+'&-]{1,128}",
+        head=r"(?:\"[\w.+ -]{1,64}|[\w.+'&-]{1,128})",
         check=_check_email,
-        examples=("to=<⟦jane.doe@example.com⟧>", "⟦o'hara+x@a.example.org⟧;", "⟦zoë@exämple.de⟧"),
+        examples=(
+            "to=<⟦jane.doe@example.com⟧>",
+            "⟦o'hara+x@a.example.org⟧;",
+            "⟦zoë@exämple.de⟧",
+            '"⟦jane doe"@example.com⟧',
+        ),
+        why="has the form of an address, and is no unit, file, shared account or cipher",
         counter_examples=(
             "git@github.com:a/b.git",
+            "chacha20-poly1305@openssh.com",
             "getty@tty1.service",
             "@channel",
             "a@b",
@@ -132,11 +155,18 @@ NETWORK_RULES = (
         r"(?<![:-])"
         + START
         + r"(?P<x>[0-9A-Fa-f]{2}(?:(?::[0-9A-Fa-f]{2}){5}|(?:-[0-9A-Fa-f]{2}){5}"
+        r"|(?::[0-9A-Fa-f]{2}){2}:(?i:ff:fe)(?::[0-9A-Fa-f]{2}){3}"
         r"|(?<=(?i:mac=)..)(?::[0-9A-Fa-f]{2}){13})|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4})"
         r"(?![0-9A-Za-z_]|[:.-][0-9A-Za-z])",
         head=r"[0-9A-Fa-f]{2}(?:[0-9A-Fa-f]{2})?",
         check=_check_mac,
-        examples=("from ⟦00:1A:2B:3C:4D:5E⟧ via", "⟦0012.3456.789a⟧", "mac ⟦00-14-22-04-25-37⟧."),
+        why="six pairs of hex digits, and neither a time nor an address of all or none",
+        examples=(
+            "from ⟦00:1A:2B:3C:4D:5E⟧ via",
+            "⟦0012.3456.789a⟧",
+            "mac ⟦00-14-22-04-25-37⟧.",
+            "eui ⟦00:14:22:ff:fe:04:25:37⟧",
+        ),
         counter_examples=(
             "20-26-11-23-15-36-12",
             "26-11-23-15-36-12",
@@ -145,13 +175,26 @@ NETWORK_RULES = (
         ),
     ),
     Rule(
+        "mac_bare",
+        Entity.MAC,
+        Copy.LOWER,
+        ("mac[ _:=a\"']", "hwaddr"),
+        r"(?i:(?<![0-9a-z])(?:mac(?:[ _-]?addr(?:ess)?)?|hwaddr))(?:\\?[\"'])?[ ]?[:=]?[ ]?"
+        r"(?:\\?[\"'])?"
+        r"(?P<x>[0-9A-Fa-f]{12})(?![\w.:-])",
+        check=_check_mac,
+        why="twelve hex digits behind a word for a MAC address",
+        examples=("mac=⟦001a2b3c4d5e⟧ joined", '"mac_address": "⟦001A2B3C4D5E⟧"'),
+        counter_examples=("mac 000000000000", "imac 001a2b3c4d5e", "id 001a2b3c4d5e"),
+    ),
+    Rule(
         "ipv6",
         Entity.IPV6,
         Copy.TEXT,
         ("::", ":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:"),
-        r"(?<![:.])"
+        r"(?:(?<=(?i:ipv))6:|(?<![:.])"
         + START
-        + r"(?P<x>[0-9A-Fa-f:]{2,48}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3}|(?<=[0-9])(?:\.\d{1,3}){3})?)"
+        + r")(?P<x>[0-9A-Fa-f:]{2,48}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3}|(?<=[0-9])(?:\.\d{1,3}){3})?)"
         r"(?![0-9A-Za-z_:]|\.\d)",
         head=r"[0-9A-Fa-f:]{0,40}",
         check=_check_ipv6,
@@ -161,7 +204,11 @@ NETWORK_RULES = (
             "from ⟦2001:DB8:0:0:8:800:200C:417A⟧ port",
             "⟦::ffff:192.0.2.1⟧",
             "⟦fe80::1⟧%eth0",
+            "[IPv6:⟦2001:DB8::1⟧] did not",
+            "haproxy: ⟦2001:db8::1234⟧:58430 [",
+            "⟦2001:db8:1:2:3:4:5:6⟧:443",
         ),
+        why="parses as an address that is neither loopback nor unspecified",
         counter_examples=(
             "12:34:56",
             "a::b",
@@ -171,6 +218,7 @@ NETWORK_RULES = (
             "fe80::1text",
             "::ffff:256.0.0.1",
             "x[-2::-1]",
+            "wwn 50:06:01:60:3b:20:11:22",
         ),
     ),
     Rule(
@@ -183,6 +231,7 @@ NETWORK_RULES = (
         + r"(?P<x>\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})(?![0-9A-Za-z]|\.\d)",
         head=r"\d{1,3}",
         check=_check_ipv4,
+        why="four numbers up to 255 that are no version, netmask or loopback address",
         examples=(
             "connection from ⟦10.1.2.3⟧ refused",
             "Lost ⟦198.51.100.23⟧.",
@@ -192,6 +241,8 @@ NETWORK_RULES = (
             "kubelet v1.29.3.1",
             "1.2.3.4.5",
             "version 203.0.113.9",
+            "requires >=1.4.2.0,<1.5.0.0)",
+            "firmware version 1.2.3.x is outdated, minimum 24.21.0.151",
             "127.0.0.1",
             "libssl-3.0.13.1-r0.apk",
             "amd64~~6.1.1.2",

@@ -23,6 +23,7 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 
 _CARD_WORD = re.compile(r"card|credit|debit|visa|amex|mastercard|maestro|\bpan\b|\bcc\b|payment")
+_CARD_NAMED = re.compile(r"\bcard(?: ?(?:number|no\.?|num|nr))?(?: is)?[ :=#\"']{1,4}\Z")
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ][01]\d[-./ ][0-3]\d(?!\d)|\d\d[-./]\d\d[-./]\d{4}(?!\d)"
     r"|\d{1,3}(?:\.\d{1,3}){3}\Z"
@@ -55,16 +56,19 @@ def _issued(digits: str) -> bool:
 
 def _check_card(match: re.Match[str]) -> Span | None:
     digits = re.sub(r"\D", "", match["x"])
-    if not _luhn(digits) or len(set(digits)) == 1:
+    if len(set(digits)) == 1:
         return None
     context = before(match, 48)
+    if not _luhn(digits):  # mistyped, but named and grouped as on a card
+        grouped = len(digits) == 16 and len(match["x"]) == 19 and digits[0] in "3456"
+        return found(match) if grouped and _CARD_NAMED.search(context) else None
     if not _issued(digits):
         named = re.search(r"(?:credit|debit|bank) ?card|card ?(?:no|num)", context)
         return found(match) if named and len(digits) >= 13 else None
     usual = len(digits) in (14, 15, 16) and not digits.startswith(("50", "56", "57", "58", "6"))
     if usual or len(digits) != len(match["x"]) or _CARD_WORD.search(context):
         return found(match)
-    return found(match) if len(digits) == 16 else None
+    return found(match) if len(digits) == 16 and context[-1:] not in ("#", "/", "=") else None
 
 
 def _check_iban(match: re.Match[str]) -> Span | None:
@@ -83,6 +87,11 @@ def _check_iban(match: re.Match[str]) -> Span | None:
         return None
     number = int("".join(str(int(letter, 36)) for letter in code[4:] + code[:4]))
     return (match.start("x"), start) if number % 97 == 1 else None
+
+
+def _check_named_iban(match: re.Match[str]) -> Span | None:
+    """Behind its name, an account whose check digits or length are wrong is one all the same."""
+    return found(match) if match["x"][:2] in _IBAN_LENGTHS else None
 
 
 def _check_ssn(match: re.Match[str]) -> Span | None:
@@ -161,6 +170,7 @@ PERSON_RULES = (
         ("AA00[ 0A-]",),
         START + r"(?P<x>[A-Za-z]{2}\d{2}(?:[ -]?[0-9A-Za-z]){11,60})",
         check=_check_iban,
+        why="mod 97 is right, and the length is that of the country",
         examples=("IBAN ⟦GB29 NWBK 6016 1331 9268 19⟧ unknown",),
         counter_examples=("pod GB29-worker-abcd1234-x2x4z", "GB29 NWBK 6016 1331 9268 18"),
     ),
@@ -171,8 +181,22 @@ PERSON_RULES = (
         ("w" * 15,),
         START + r"(?P<x>[a-z]{2}\d{2}[0-9a-z]{11,30})(?![0-9A-Za-z])",
         check=_check_iban,
+        why="mod 97 is right, and the length is that of the country",
         examples=("iban ⟦gb29nwbk60161331926819⟧",),
         counter_examples=("gb29worker60161331926819",),
+    ),
+    Rule(
+        "iban_named",
+        Entity.IBAN,
+        Copy.LOWER,
+        ("iban",),
+        r"(?i:(?<![0-9a-z])iban)(?:[ ][a-z]{2,10}){0,3}(?:\\?[\"'])?[ ]?[:=#]?[ ]?(?:\\?[\"'])?"
+        r"(?P<x>[A-Z]{2}\d\d(?:[0-9A-Z]{10,30}|(?:[ -][0-9A-Z]{4}){2,7}(?:[ -][0-9A-Z]{1,4})?))"
+        r"(?![0-9A-Za-z])",
+        check=_check_named_iban,
+        why="the word IBAN before the code of a country that has them",
+        examples=("IBAN: ⟦ES78207960410250085401⟧\n", "iban transfer to ⟦GB72ABCD60315502⟧ done"),
+        counter_examples=("IBAN check of QQ12ABCD60315502", "iban GB72-worker"),
     ),
     Rule(
         "card",
@@ -185,16 +209,20 @@ PERSON_RULES = (
         r"|\d{12,19})(?![0-9A-Za-z_]|[-.,]\d)",
         head=r"\d{0,20}",
         check=_check_card,
+        why="digits pass the Luhn check and an issuer has this prefix, or its name is before it",
         examples=(
             "card ⟦4111 1111 1111 1111⟧ declined",
             "amex ⟦3782 822463 10005⟧",
             "pan=⟦4111111111111111⟧;",
+            "Card: ⟦4000-0000-0106-1234⟧",
         ),
         counter_examples=(
             "blk_4111111111111111",
             "4111111111111111abc",
             "ts=1732378392123",
             "4111111111111112",
+            "order 4000-0000-0106-1234",
+            "incident/17003#5660850647990272",
         ),
     ),
     Rule(
@@ -202,9 +230,10 @@ PERSON_RULES = (
         Entity.PHONE,
         Copy.TEXT,
         (r"\+[0-9(]",),
-        r"(?<![0-9A-Za-z_+.)\]])(?P<x>\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}"
+        r"(?<![0-9A-Za-z_+.)\]])(?<!\d/)(?P<x>\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}"
         r"(?:x\d{1,5}\b)?)(?![0-9A-Za-z_])",
         check=_check_international,
+        why="a number with + of a possible length for its country, by libphonenumber",
         examples=("⟦+1 (415) 555-0132⟧", "tel ⟦+49 30 1234567⟧.", "⟦+442071838750⟧"),
         counter_examples=("12:00:00+0100", "delta +12345678", "1.5e+10000000"),
     ),
@@ -215,6 +244,7 @@ PERSON_RULES = (
         ("000[-. ](?:00[-. ])?0000",),
         r"(?<![0-9A-Za-z_-])(?<!\d\.)(?P<x>\d{3}([-. ])\d\d\2\d{4})(?![0-9A-Za-z_]|[-.]\d)",
         check=_check_ssn,
+        why="grouped as a social security number, in a range that is issued",
         examples=("applicant ⟦536-22-1234⟧ not found", "⟦078.05.1123⟧"),
         counter_examples=("lot 123-45-67890", "build 000-12-3456"),
     ),
@@ -227,6 +257,7 @@ PERSON_RULES = (
         r"(?P<x>[0-9OSBlIZ]{3}[- .]?[0-9OSBlIZ]{2}[- .]?[0-9OSBlIZ]{4}|\d\d-\d{7})"
         r"(?![0-9A-Za-z_-])",
         check=_check_named_ssn,
+        why="nine signs behind the name of the social security number",
         examples=("scan: SSN ⟦8Sl-27-4668⟧, Phone", "ssn is ⟦123456789⟧"),
         counter_examples=("ssn lookup failed", "SSN 000-00-0000"),
     ),
@@ -240,6 +271,7 @@ PERSON_RULES = (
         r"(?![0-9A-Za-z_]|[-.][0-9A-Za-z])",
         head=r"[-. ]?\)?\d{3}\(?(?:[ .-]1)?",
         check=_check_national,
+        why="grouped as North American numbers are",
         examples=("call ⟦(415) 555-0132⟧ ext. 9", "⟦415-555-0132⟧", "phone: ⟦415.555.0132⟧"),
         counter_examples=("part 555-123-4567-A", "oid 415.555.0132", "4155550132"),
     ),
@@ -270,6 +302,7 @@ PERSON_RULES = (
         r"[:.,\s]{1,3}))"
         r"(?P<x>(?:\(\d{1,5}\)[ -]?)?\d(?:[ .()/-]{0,2}\d){4,14})(?![0-9A-Za-z_]|[-.]\w|:\d)",
         check=_check_spoken,
+        why="a number behind a word for phone",
         examples=("call me on ⟦9472 7916⟧?", "tel=⟦4155550132⟧", "not answering at ⟦(88) 684-334⟧"),
         counter_examples=("call 1234567 failed", "calls 12 3456789", "call at 2026-11-23 15:36"),
     ),

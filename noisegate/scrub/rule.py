@@ -25,7 +25,7 @@ class Copy(StrEnum):
     SHAPE = "shape"
     """Digits as 0, capitals as A, small letters as a."""
     RUN = "run"
-    """Letters, digits, `_` and `-` as w, all else as a blank."""
+    """Letters, digits, `_` and `-` as w, all else as blanks; `www`: a run of three or more."""
 
 
 @dataclass(frozen=True, slots=True)

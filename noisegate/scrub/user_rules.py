@@ -1,209 +1,135 @@
-"""Rules for user names, in the places where logs, paths and keys hold them."""
+"""Rules for user names in the sentences and lines that logs write."""
 
 import re
 
 from noisegate.scrub.policy import Entity
 from noisegate.scrub.rule import Copy, Rule, Span, before, found, words
-from noisegate.scrub.values import OPERATOR, SHORT_VALUE, is_placeholder
+from noisegate.scrub.user_command_rules import USER_COMMAND_RULES
+from noisegate.scrub.user_names import DOMAIN_TAIL, NAME, is_name, is_person, named, of_person
+from noisegate.scrub.user_names import SYSTEM_ACCOUNTS as SYSTEM_ACCOUNTS
+from noisegate.scrub.user_phrase_rules import USER_PHRASE_RULES
+from noisegate.scrub.user_place_rules import USER_PLACE_RULES
 
-SYSTEM_ACCOUNTS = words("""
-    git svn hg root nobody daemon bin sys sync games man lp mail news uucp proxy www-data
-    backup list irc gnats _apt sshd messagebus syslog ntp dbus polkitd tss uuidd tcpdump
-    systemd system anonymous anon
-""")
-"""Accounts of operating systems, which are nobody's: kept."""
-
-_NOT_NAMES = words("""
-    a an the and any are as at be been but by can cannot for from has have if in is it its no
-    not of on or that this to was were will with unknown invalid error failed failure success
-    null none nil true false undefined empty missing required requests request sessions
-    session count total rate latency traffic experience experiences facing space agent agents
-    input limit limits quota id ids name names group groups login logout logins password
-    authentication data mode account accounts accounting table interface process processes
-    code defined impact journey journeys pool service services namespace per up down out after
-    before during when while who which does did had may might must should do connections
-    connection authenticated logged denied disabled locked exists already attempted attempt
-    attempts could would more than all some many every each other another new old yes y n
-""")
-
-
-_NAME = r"[0-9A-Za-z_][\w.@+$-]{0,63}"
-_USER_KEY = re.compile(
-    r"(?:\A|(?-i:[a-z0-9](?=[A-Z]))|[_.-])(?:user|username|user_?name|login|logname|loginname"
-    r"|login_name|ruser|euser|acct|usr|uname|user_?id|userid|e?mail|principalname|principal|remote_?user)\Z",
-    re.IGNORECASE,
-)
-_BY_KEY = re.compile(
-    r"(?:created|updated|modified|changed|acked|acknowledged|approved|resolved|silenced|deployed|"
-    r"requested|assigned|reported|closed|opened|triggered|started|run|owned|reviewed)_?-?by\Z",
-    re.IGNORECASE,
-)
 _DEEDS = words("""
     created updated modified changed acked acknowledged approved resolved silenced deployed
     requested reported closed opened triggered started initiated reviewed muted merged pushed
     committed restarted stopped deleted removed disabled enabled locked unlocked assigned
+    escalated owned run executed cancelled canceled paused resumed snoozed edited invited killed
+    aborted reverted rolled authored signed declared cordoned drained
 """)
-_SUFFIXES = words("""
-    service socket timer target com org net io local internal svc sh py js go rb yaml yml json
-    controller operator manager exe conf default prod
-""")
-_TOOLS = words("helm kustomize terraform argocd flux operator ansible prometheus grafana")
-
-
-def _is_name(name: str) -> bool:
-    lower = name.lower()
-    return not (
-        lower in SYSTEM_ACCOUNTS
-        or lower in _NOT_NAMES
-        or lower.startswith(("system:", "systemd-"))
-        or is_placeholder(name)
-        or not re.search(r"\w", name)
-    )
-
-
-def _named(match: re.Match[str]) -> Span | None:
-    start, end = found(match)
-    name = match.string[start:end].rstrip(".:-")
-    if "@" in name and name.partition("@")[0].lower() in SYSTEM_ACCOUNTS:
-        return None
-    return (start, start + len(name)) if _is_name(name) else None
-
-
-def _check_home(match: re.Match[str]) -> Span | None:
-    start, end = found(match)
-    name = match.string[start:end].rstrip(".")
-    if name.lower() in ("shared", "public", "default", "all") or re.search(
-        r"(?:get|post|put|head|delete|patch|https?:/?)[ ]?[\w./-]{0,64}\Z", before(match, 72)
-    ):
-        return None
-    ahead = match.string[end : end + 1]
-    if ahead not in ("/", "\\") and re.search(r"\.(?:html?|php|txt|log|js|css|json|ya?ml)\Z", name):
-        return None
-    return (start, start + len(name)) if _is_name(name) else None
-
-
-_BARE_NAME = re.compile(r"[\w.@+$-]{1,64}(?:\\{1,2}[\w.$-]{1,64})?")
-_QUOTED_NAME = re.compile(r"[^\W_][\w.@+$ \\:'-]{0,95}|_\w{1,64}")
-_BOXED_NAME = re.compile(r"<([a-z][\w.@-]*)>")
-_CODE_OR_KEY = tuple("([=\"'")
-
-
-def _check_user_key(match: re.Match[str]) -> Span | None:
-    key = match["key"].lower()
-    by = _BY_KEY.search(key) is not None
-    if not by and not _USER_KEY.search(match["key"]):
-        return None
-    quoted = match.lastgroup != "x6"
-    start, name = _quoted_name(match) if quoted else _bare_name(match)
-    lower = name.lower()
-    local = lower.partition("@")[0]
-    if not name or local in SYSTEM_ACCOUNTS or not _is_name(name) or (by and lower in _TOOLS):
-        return None
-    if key.endswith("mail") and ("@" in name or " " in name or not quoted):
-        return None
-    if key.endswith("id") and re.fullmatch(r"[\d-]+|[0-9a-f-]{16,}", lower):
-        return None
-    return start, start + len(name)
-
-
-def _quoted_name(match: re.Match[str]) -> tuple[int, str]:
-    """Where a quoted value starts, and the name that it is, or an empty one."""
-    start, end = found(match)
-    value = match.string[start:end]
-    known = _QUOTED_NAME.fullmatch(value) and value.count(" ") <= 3
-    account = value.isdigit() and len(value) == 12  # a cloud's
-    return start, value if known and not account else ""
-
-
-def _bare_name(match: re.Match[str]) -> tuple[int, str]:
-    """Where the name at the start of a bare value starts, and the name, or an empty one."""
-    start, end = found(match)
-    value = match.string[start:end]
-    if boxed := _BOXED_NAME.fullmatch(value):
-        return start + 1, boxed[1]
-    name = _BARE_NAME.match(value)
-    if name is None or re.fullmatch(r"[\d.-]+", name[0]) or match["key"].endswith("-login"):
-        return start, ""
-    text = name[0].rstrip(".:-")
-    following = match.string[start + len(text) : start + len(text) + 1]
-    # `user=f(x)` is code; in `user= uid=0` the value is empty.
-    if (following and following in _CODE_OR_KEY) or _is_prose(match, text):
-        return start, ""
-    return start, text
-
-
-def _is_prose(match: re.Match[str], value: str) -> bool:
-    """Whether `User: What is...` goes on as a sentence."""
-    start = found(match)[0]
-    if "=" in match["op"] or match.string[start - 1] not in " \t" or not value:
-        return False
-    ahead = match.string[start + len(value) : start + len(value) + 2]
-    return (
-        value[0].isupper() and ahead[:1] == " " and (ahead[1:].isalpha() or ahead[1:] == '"')
-    ) or ahead[:1] == "'"
-
 
 _FOR_CONTEXT = re.compile(
     r"(?:log[io]ns?|logon|password|publickey|hostbased|pam|auth\w*|access|denied|attempts?|error"
-    r"|failed|failure|request|session|opened|closed|accepted|gssapi\S*)"
-    r"(?: (?:attempts?|made|failed|denied|errors?))?\s?\Z"
+    r"|failed|failure|request|session|opened|closed|accepted|gssapi\S*|exceeded|succeeded|pts/\d+)"
+    r"(?: (?:attempts?|made|failed|denied|errors?))?\s{0,2}\Z"
 )
 _BARE_CONTEXT = re.compile(
     r"(?:log[io]ns?|logon|password|publickey|hostbased|pam|auth|authenti\w*|authoriz\w*"
-    r"|access denied|kerberos|accepted)"
-    r"(?: (?:attempts?|failed|failure|denied|errors?|request))?\s?\Z"
+    r"|access denied|kerberos|accepted|exceeded|(?:tty|pts/)\d+)"
+    r"(?: (?:attempts?|failed|failure|denied|errors?|request|changed|reset"
+    r"|expired|incorrect|updated))?"
+    r"\s{0,2}\Z"
 )
+_FOR_AFTER = re.compile(
+    r"[ ](?:from|has|by|on|port|in)[ ]|[ ]?['@]|[ ][(\[]\d|[ ]:[ ]|,[ ]A|\Z|\n|\0"
+)
+# `for jane from 192.0.2.1` is said of a user where the line speaks of logins at all.
+_FROM_ADDRESS = re.compile(
+    r"[ ](?:from|on|at)[ ](?:host[ ])?\[?(?:\d{1,3}\.\d|[\da-f]{0,4}:[\da-f:])"
+)
+_OF_LOGINS = re.compile(
+    r"passw|log[io]n|logon|credential|bind|token|disabled|\bauth|credential|user|otp\b|mfa\b|2fa\b|session|kerberos"
+)
+
+
+def _certain(match: re.Match[str]) -> Span | None:
+    """The span of a name where any word is one, `test` too, but for the accounts of systems."""
+    start, end = found(match)
+    name = match.string[start:end].rstrip(".:")
+    bad = name.lower() in SYSTEM_ACCOUNTS or (name != match.string[start:end] and not is_name(name))
+    return None if bad else (start, start + len(name))
 
 
 def _check_for(match: re.Match[str]) -> Span | None:
     context = before(match, 40)
     if match.lastgroup == "x2" and match["user"] is None:
-        strong = _BARE_CONTEXT.search(context) and match["x2"].lower() not in SYSTEM_ACCOUNTS
-        return found(match) if strong and match["x2"] not in ("user", "invalid") else None
+        if match["x2"] in ("user", "invalid"):
+            return None
+        if (span := of_person(match)) and _OF_LOGINS.search(context):
+            return span
+        if not _FOR_AFTER.match(match.string, match.end()):
+            return None
+        if _BARE_CONTEXT.search(context):
+            changed = re.search(r"(?:changed|reset|expired|incorrect|updated)\s{0,2}\Z", context)
+            return named(match) if changed else _certain(match)
+        at_address = _FROM_ADDRESS.match(match.string, match.end())
+        return named(match) if at_address and _OF_LOGINS.search(context) else None
     if match.lastgroup == "x2":
         return None  # that of the rule user_word
     if match["user"] is None and not _FOR_CONTEXT.search(context):
         return None
-    return _named(match)
+    return named(match)
 
 
 _USER_BEFORE = re.compile(
-    r"(?:\b(?:for|invalid|illegal|unknown|authenticating|by|retrieve|as|failed|locked"
+    r"(?:\b(?:for|invalid|illegal|unknown|authenticating|by|retrieve|as|failed|locked|this"
     r"|disabled|deleted|existing|added|removed|remote|from|of|the|sudo|a|non-?existent|new|local|ldap"
-    r"|domain)\s|(?P<bare>[.,;:>)\]-]\s?|\A))\Z"
+    r"|domain|delete|add|change|adding|out|existent|standard|with|provided|given|specified|find"
+    r"|supplied|found|granted|revoked|authenticated|authenticate|logged|password|username|login|server)\s{1,2}"
+    r"|(?P<bare>[.,;:>)\]-]\s{0,2}|\n\s{0,8}|\A))\Z"
 )
 _ACCESS = re.compile(
     r"session|log[io]n|password|auth|access|permi|sudo|fail|denied|account|remov|added|creat|delet|"
     r"invalid|ssh|key|quota|mail|lock|expired"
 )
 _USER_AFTER = re.compile(
-    r" (?:not found|logged|failed|from \S*\d|details|\(|does not|doesn't|is not in|locked"
-    r"|cannot|attempted|denied|authenticated|authentication|unknown|disconnected|connected"
-    r"|\d+\.\d+\.|\[)|[@,;\])]|\[|\(|\.?(?:\s?\Z|\s?\n|[ ](?=[A-Z]))"
+    r" (?:not found|logged|failed|from \S*\d|details|\(|does not|doesn't|is not in|locked|was"
+    r"|cannot|attempted|denied|authenticat(?:ed|ion)\b|unknown|disconnected|connected|by \("
+    r"|\d+\.\d+\.|\[|has\b|and(?:/or)? pass|or pass"
+    r"|privilege \d|password \d|secret \d|class |not (?:in|allowed|authori)|log(?:in|on|out)\b"
+    r"|is\b|in \w+ db|at \S*\d|on \S*\d)|[@,;\])]|\[|\(|:[ ](?:no such|pass|auth|log|acc|inval|perm|\d)"
+    r"|\.?(?:\s?\Z|\s?\n|[ ](?=[A-Z]))",
+    re.IGNORECASE,
 )
+# Said of a name whatever it is, `service` or `test` too.
+_SURELY = re.compile(r" (?:from \S*\d+[.:]\S*|\d+\.\d+\.\d+\.\d+|\[preauth\]|port \d)")
+_SURNAME_NEXT = re.compile(r"[ ][A-Z][a-z]")
+_SURNAME = re.compile(r"[ ][A-Z][a-z]{1,31}(?=[.,;)]|\s?\Z|\s?\n)")
 
 
 def _check_user_word(match: re.Match[str]) -> Span | None:
     if match.lastgroup != "x2":
-        return _named(match)
+        return named(match)
     context = before(match, 48)
+    start, end = found(match)
+    name = match.string[start:end].rstrip(".:")
+    ahead = match.string[start + len(name) : start + len(name) + 48].partition("\0")[0]
+    if re.search(r"(?:invalid|illegal)[ ]\Z", context) and _SURELY.match(ahead):
+        return _certain(match)
     led = _USER_BEFORE.search(context[-24:])
     if led is None:
         return None
-    start, end = found(match)
-    name = match.string[start:end].rstrip(".")
     if re.fullmatch(r"[\d.]+|[A-Z]{2,5}", name):
         return None
-    ahead = match.string[start + len(name) : start + len(name) + 20].partition("\0")[0]
     following = _USER_AFTER.match(ahead)
-    if led["bare"] is not None and not (following and following[0].strip(" .,;)]@\n")):
+    person = is_person(name)
+    if (
+        led["bare"] is not None
+        and not person
+        and not (following and following[0].strip(" .,;)]@\n"))
+    ):
+        return None
+    if context.endswith("by ") and name.istitle() and (surname := _SURNAME.match(ahead)):
+        return start, start + len(name) + surname.end()
+    if context.endswith(" the ") and following and not following[0].strip(" .\n"):
         return None
     certain = (
         (following and (following[0].strip(" .\n") or _ACCESS.search(context)))
         or re.search(r"[\d_.-]|\\", name)
         or re.search(r"invalid|illegal|authenticating|unknown", context)
+        or person
     )
-    return _named(match) if certain else None
+    return named(match) if certain else None
 
 
 def _check_access_log(match: re.Match[str]) -> Span | None:
@@ -216,75 +142,76 @@ def _check_access_log(match: re.Match[str]) -> Span | None:
     )
 
 
-def _check_titled(match: re.Match[str]) -> Span | None:
-    return None if re.fullmatch(r"[\d.-]+|.*\$", match["x"]) else _named(match)
+_ACT = re.compile(
+    r"(?:su for \S{1,32}|attempt|deploy(?:ment)?|commit \S{1,40}|run \S{1,40}|change|merge) \Z"
+)
+_HOST_AFTER = re.compile(r"[ ](?:on|from)[ ](?=[\w:-]{0,32}[\d.])[A-Za-z\d][\w.:-]")
+_AGENTS = words("""
+    cron systemd kubelet watchdog timeout scheduler operator controller monitor alert alerts oom
+    daemon kernel autoscaler supervisor supervisord hook webhook job timer user users admin agent
+    script jenkins ci cd argocd flux helm terraform ansible puppet chef client server process
+    peer host upgrade update deploy deployment default request signal policy event trigger rule
+    hand mistake someone automation pipeline system root firewall health healthcheck failover
+    replication backup maintenance error panic reboot restart node pod container init init8s
+""")
 
 
 def _check_by(match: re.Match[str]) -> Span | None:
-    verb = before(match, 16).rpartition(" ")[2] + "d"
-    if (
-        verb not in _DEEDS
-        or match.string[slice(*found(match))].rpartition(".")[2].lower() in _SUFFIXES
-    ):
+    verb = before(match, 24).rstrip(" ").rpartition(" ")[2].lstrip("(\"'")
+    if match.lastgroup == "x1":
+        return named(match)
+    if match.lastgroup == "x2":  # @handle
+        return named(match) if verb in _DEEDS else None
+    # `Jane Doe` is a person's name of prose, for the recogniser of names as a whole.
+    full = match["x3"].istitle() and _SURNAME_NEXT.match(match.string, match.end("x3"))
+    if full or (verb not in _DEEDS and not _ACT.search(before(match, 48))):
         return None
-    return _named(match)
+    at_host = verb in _DEEDS and _HOST_AFTER.match(match.string, match.end())
+    named_so = at_host and match["x3"].islower() and match["x3"] not in _AGENTS
+    return named(match) if named_so or verb == "root" else of_person(match)
+
+
+def _check_mention(match: re.Match[str]) -> Span | None:
+    if match.lastgroup == "x1":
+        return named(match)
+    if match.lastgroup == "x2":
+        shell = re.search(r"\b(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id)[ ]", before(match, 48))
+        return named(match) if shell else None
+    return of_person(match)
 
 
 USER_RULES = (
-    Rule(
-        "user_home",
-        Entity.USER,
-        Copy.LOWER,
-        ("/home/", r"users[/\\]"),
-        r"(?:(?:(?<![\w.-])|(?<=/var)|(?<=/usr)|(?<=/export)|(?<=\\[nrt]))/home/|(?<!\w/)(?<=/)Users/"
-        r"|(?<=:[\\/])(?i:users)[\\/]|(?<=:\\\\)(?i:users)\\\\)"
-        r"(?P<x>[0-9A-Za-z_][\w.@$-]{0,63})(?![\w(:@%])",
-        check=_check_home,
-        examples=(
-            "open /home/⟦bob⟧/.kube/config",
-            r"C:\Users\⟦marie.curie⟧\x.log",
-            "PWD=/home/⟦carol⟧ ;",
-        ),
-        counter_examples=("GET /home/products", "/home/root/x", "example.com/home/x"),
-    ),
-    Rule(
-        "user_key",
-        Entity.USER,
-        Copy.LOWER,
-        ("user", "gin", "gname", "cct", "principal", "mail", 'by[=:"\\\\]'),
-        rf"(?P<key>[0-9A-Za-z_.-]{{1,64}}+)(?P<op>{OPERATOR})" + SHORT_VALUE,
-        head=r"[0-9A-Za-z_.-]{0,32}",
-        check=_check_user_key,
-        examples=(
-            "pam: user=⟦frank⟧ x",
-            'dbUser: "⟦ops_1712⟧",',
-            "map[user:⟦alice⟧]",
-            'x {"username":"⟦bob⟧"}',
-            "created_by=⟦jane.doe⟧",
-        ),
-        counter_examples=(
-            "user=root",
-            "user-agent: curl/8",
-            "user: not found",
-            "users: 12",
-            "managed_by=Helm",
-        ),
-    ),
+    *USER_PLACE_RULES,
+    *USER_COMMAND_RULES,
+    *USER_PHRASE_RULES,
     Rule(
         "user_word",
         Entity.USER,
         Copy.LOWER,
-        ("user ", "username "),
-        r"""(?i:user(?:name)?)(?:[ ]{1,2}(?:input|account))?[ ]{1,2}(?:(?:\\?["'`]|\[)(?P<x1>"""
-        + _NAME
-        + r"""(?:\\{1,2}[\w.$-]{1,64})?)(?=\\?["'`\]])|(?P<x2>"""
-        + _NAME
-        + r"""(?:\\{1,2}[\w.$-]{1,64})?))""",
+        ("user",),
+        r"""(?i:user(?:name)?)(?:[ ](?:input|account|denied(?=:)))?:?[ ]{1,2}"""
+        r"""(?:(?:\[[\w.-]{0,32}\]\\{1,2}\[(?P<x4>"""
+        + NAME
+        + r""")(?=\]))|(?:\\?["'`]|\[|<(?=[^>]{0,40}[a-z]))(?P<x1>"""
+        + NAME
+        + DOMAIN_TAIL
+        + r""")(?=\\?["'`>]|\](?!\\{1,2}\[))|(?P<x2>"""
+        + NAME
+        + DOMAIN_TAIL
+        + r"""))""",
         check=_check_user_word,
+        why="the word user before it, and around it what is said of one",
         examples=(
             "Invalid user ⟦tutu⟧ from 1.2.3.4",
             'failed for user "⟦alice⟧"',
             "user ⟦sss⟧ not found",
+            "Invalid user ⟦service⟧ from 192.0.2.1 port 4",
+            r"user [CORP]\[⟦jdoe⟧] at",
+            "Started by user ⟦Jane Doe⟧",
+            "session opened for user ⟦cyrus⟧ by (uid=0)",
+            "User <⟦jdoe⟧> IP",
+            "Provided username ⟦jane⟧ and/or password are incorrect",
+            "User ⟦jane⟧ has exited tty session 2(192.0.2.1)",
         ),
         counter_examples=(
             "opened for user root by",
@@ -300,30 +227,38 @@ USER_RULES = (
         Entity.USER,
         Copy.LOWER,
         ("for ",),
-        r"""(?<=[ ])for[ ](?P<user>(?:invalid |illegal )?user )?(?:(?:\\?["'`]|\[)(?P<x1>"""
-        + _NAME
+        r"""(?<=[ ])(?i:for)[ ]{1,2}(?P<user>(?:invalid |illegal )?user )?"""
+        r"""(?:(?:\\?["'`]|\[)(?P<x1>"""
+        + NAME
         + r""")(?=\\?["'`\]])|(?P<x2>"""
-        + _NAME
-        + r""")(?=[ ](?:from|has|by|on|port)[ ]|[ ]?['@]|\Z|\n|\0))""",
+        + NAME
+        + r""")(?=[ ](?:from|has|by|on|port|in|expired|terminated|failed|denied|was|is|after)\b|:[ ]|[.,;)]?(?:\s|\Z)|[ ]?['@]|[ ][(\[]\d|[ ]:[ ]|,[ ]A|\Z|\n|\0))""",
         check=_check_for,
+        why="behind for, after a word for a login",
         examples=(
             "Accepted publickey for ⟦vagrant⟧ from 192.0.2.1",
             "authentication error for '⟦toto⟧' from",
+            "Bad password for ⟦dani⟧ (192.0.2.1)",
+            "FAILED LOGIN 1 FROM tty1 FOR ⟦jane⟧, Authentication failure",
+            "Incorrect username or password was specified for ⟦jane⟧ from 192.0.2.1",
+            "passwd: password changed for ⟦jane⟧",
         ),
         counter_examples=(
             "login failures for 5 minutes",
             "Failed password for root from 192.0.2.1",
+            "Scripting error for '0x0067000f': bad",
         ),
     ),
     Rule(
         "user_sudo",
         Entity.USER,
         Copy.LOWER,
-        (": tty=", r"\(uid=", r"\] (?:fail|ok) login", "@'", r"\) cmd "),
+        (": tty=", r"\(uid=", r"\] (?:fail|ok)", "@'", r"\) cmd "),
         r"""(?P<x>[0-9A-Za-z_][\w.-]{0,63})(?=[ ]:[ ]TTY=|\(uid="""
-        r"""|\][ ](?:FAIL|OK)[ ]LOGIN|'@'|\)[ ]CMD)""",
+        r"""|\][ ](?:(?:FAIL|OK)[ ][A-Z]|failed[ ]to[ ]log)|'@'|\)[ ]CMD)""",
         head=r"[ ']?[\w.-]{1,64}",
-        check=_named,
+        check=named,
+        why="where sudo, PAM, cron, FTP and SQL servers write who it is",
         examples=(
             "sudo: ⟦carol⟧ : TTY=pts/0",
             "by ⟦carol⟧(uid=1000)",
@@ -333,6 +268,36 @@ USER_RULES = (
         counter_examples=("by (uid=0)", "root(uid=0)"),
     ),
     Rule(
+        "user_program",
+        Entity.USER,
+        Copy.LOWER,
+        ("sudo", "cron", "dovecot", r"\(to ", "login"),
+        r"(?:(?P<x8>[\w.-]{1,64})[ ]is[ ]not[ ]in[ ]the[ ]sudo|(?i:sudo(?:\[\d{1,9}\])?:[ ]{1,8}(?P<x1>[\w.-]{1,64})[ ]:[ ]"
+        r"|cron(?:d|tab)?\[\d{1,9}\]:[ ]\((?P<x2>[\w.-]{1,64})\)"
+        r"|dovecot:[ ](?:[\w-]{1,16}(?:\(\d{1,9}\))?:[ ])?"
+        r"(?:imap|pop3|lmtp|lda|pam|sql|ldap|auth|passwd-file)\((?P<x3>[\w.-]{1,64})[),]"
+        r"|login attempt \[(?:b')?(?P<x5>[\w.@-]{1,64})'?/"
+        r"|login failed: \\?'?(?P<x6>[\w.@-]{1,64})\\?'?[ ]\(Remote"
+        r"|login as (?P<x7>[\w.@-]{1,64})[ ]from[ ]"
+        r"|\(to[ ][\w.-]{1,64}\)[ ](?P<x4>[\w.-]{1,64})[ ]on[ ])"
+        r"|(?i:login)[ ](?i:incorrect|ok)[^\[\n\0]{0,32}\[(?P<x9>[A-Za-z_][\w.@-]{0,63})(?=[\]/]))",
+        head=r"(?:[ ]eht[ ]ni[ ]ton[ ]si[ ][\w.-]{1,64})?",
+        check=named,
+        why="where sudo, su, cron and Dovecot write for whom they run",
+        examples=(
+            "sudo:  ⟦mike⟧ : 1 incorrect password attempt",
+            "CRON[12]: (⟦jane⟧) CMD (run)",
+            "dovecot: auth-worker(24058): pam(⟦toto⟧,1.1.1.1,<x>): failed",
+            "FAILED SU (to root) ⟦jane⟧ on pts/0",
+            "login attempt [b'⟦jane⟧'/b'x'] failed",
+            "Login failed: ⟦jane⟧ (Remote IP: x)",
+            "Invalid login as ⟦jane⟧ from x",
+            "⟦jane⟧ is not in the sudoers file.",
+            "Login incorrect: [⟦jane⟧/x] (from client nas)",
+        ),
+        counter_examples=("CRON[12]: (root) CMD (run)", "sudo: pam_unix(sudo:auth): conversation"),
+    ),
+    Rule(
         "user_access_log",
         Entity.USER,
         Copy.SHAPE,
@@ -340,6 +305,7 @@ USER_RULES = (
         r"(?:\.\d{1,3}){3}[ ](?:[^\s\0]{1,64}[ ])?(?P<x>[0-9A-Za-z_][\w.@\\-]{0,63})[ ]"
         r"(?:\[\d\d/\w{2,3}/\d{4}[: ]|\"?(?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS)[ ]/)",
         check=_check_access_log,
+        why="the field for the user in a line of an access log",
         examples=(
             '192.0.2.1 - ⟦frank⟧ [10/Oct/2026:13:55:36 -0700] "GET',
             "192.0.2.4 ⟦jo⟧ GET /x 404",
@@ -354,6 +320,7 @@ USER_RULES = (
         r"(?<=[ ]-[ ])(?P<x>[0-9A-Za-z_][\w.@\\-]{0,63})[ ]\[",
         head=r"[ ][\w.@\\-]{1,64}",
         check=_check_access_log,
+        why="the field for the user in a line of an access log",
         examples=('web.example.com - ⟦jane⟧ [10/Oct/2026:13:55:36 +0000] "GET / HTTP/1.1"',),
         counter_examples=("web.example.com - - [10/Oct/2026:13:55:36 +0000]",),
     ),
@@ -364,58 +331,87 @@ USER_RULES = (
         (r"- 0{1,3}\.0",),
         r"(?<=\][ ])(?P<x>[0-9A-Za-z_][\w.-]{0,63})[ ]-[ ]",
         head=r"[ ][\w.-]{1,64}",
-        check=_named,
+        check=named,
+        why="between a date in brackets and an address",
         examples=("[27/Jul/2023 16:06:44] ⟦admin⟧ - 192.0.2.10",),
-        counter_examples=("[1] node - 3 of 4",),
+        counter_examples=("[1] node - 3 of 4", "[10.30 16:49] putty.exe - 192.0.2.10:22 open"),
+    ),
+    Rule(
+        "user_before_address",
+        Entity.USER,
+        Copy.SHAPE,
+        (r"\.0{1,3}\.",),
+        r"(?P<x>[A-Za-z_][\w.@-]{0,63})(?:/\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}[ ]"
+        r"(?:MULTI|TLS|VERIFY|Data|Control|Peer|PUSH|SENT|SIG|\[)"
+        r"|[ ](?:HIER_[A-Z]{4,12}|[A-Z_]{0,16}(?:DIRECT|PARENT))/\d"
+        r"|[ ]{1,12}pts/\d{1,4}[ ]{1,12}\d{1,3}\.|[ ]\d{1,3}(?:\.\d{1,3}){3}[ ]failed to log)",
+        head=r"\d{1,3}(?:/(?:[A-Z_]{4,20}[ ])?|[ ]{1,12}\d{1,4}/stp[ ]{1,12}|[ ])[\w.@-]{1,64}",
+        check=named,
+        why="where OpenVPN, Squid and who write whose address it is",
+        examples=(
+            "⟦jane⟧/203.0.113.7:51234 MULTI: primary",
+            "GET http://x/ ⟦jdoe⟧ HIER_DIRECT/203.0.113.7 text",
+            "⟦jane⟧   pts/0  203.0.113.7  10:04",
+            "2026-02-22 01:27:36 ⟦jane_d⟧ 192.0.2.1 failed to login",
+        ),
+        counter_examples=("tcp/203.0.113.7:80 open", "logged in on pts/0 203.0.113.7"),
     ),
     Rule(
         "user_at_host",
         Entity.USER,
         Copy.TEXT,
         ("@",),
-        r"(?<![\w.])(?P<x>[A-Za-z_][\w.-]{0,63})@(?:\d{1,3}(?:\.\d{1,3}){3}(?![\w.])|[\w.-]{1,64}:[/~]"
-        r"|[\w-]{1,63}[ ](?:FATAL|ERROR|LOG|PANIC|WARNING):?[ ])",
-        head=r"[\w.-]{1,64}",
-        check=_named,
+        r"(?<![\w.])(?:(?P<x1>[A-Za-z_][\w.-]{0,63})(?:@(?:\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"
+        r"|[\w.-]{1,64}:[/~]|(?:pam|pve)\b|[\w-]{1,63}[ ](?:FATAL|ERROR|LOG|PANIC|WARNING):?[ ])"
+        r"|/(?:admin|root)@[A-Z][A-Z.]{2,63}(?![\w.]))"
+        r"|(?P<x2>[A-Za-z_][\w.-]{0,63})@[A-Za-z][\w-]{1,62}(?![\w.@:-])"
+        r"|(?<![\w/.@:-])@(?P<x3>[A-Za-z][\w.]{1,63})(?![\w@/:-]))",
+        head=r"(?:(?:nimda/|toor/)?[\w.-]{1,64})?",
+        check=_check_mention,
+        why="a login at a host, or a mention of a person",
         examples=(
             "[53962] ⟦zysk⟧@postgres FATAL: x",
             "ssh ⟦jane⟧@192.0.2.7 'uptime'",
             "rsync ⟦bob⟧@nas:/srv",
+            "ssh -v ⟦jdoe⟧@bastion failed",
+            "no such user ('⟦jane⟧@pam')",
+            "cc @⟦jane.doe⟧ please",
         ),
-        counter_examples=("[1] postgres: @x FATAL", "git@nas:/srv/x.git", "root@192.0.2.7"),
-    ),
-    Rule(
-        "user_id_output",
-        Entity.USER,
-        Copy.TEXT,
-        (r"uid=\d{1,7}\(",),
-        r"uid=\d{1,7}\((?P<x>[A-Za-z_][\w.-]{0,63})\)",
-        check=_named,
-        examples=("uid=1000(⟦jdoe⟧) gid=100(users)",),
-        counter_examples=("uid=0(root)",),
-    ),
-    Rule(
-        "user_titled",
-        Entity.USER,
-        Copy.LOWER,
-        ("account name", "user name", "user id"),
-        r"(?i:account name|user name|user id)(?:\\?[\"'])?[ ]?[:=](?:[ ]|\\t|\t){0,8}(?P<x>"
-        + _NAME
-        + r"(?:\\{1,2}[\w.$-]{1,64})?)",
-        check=_check_titled,
-        examples=("Account Name:\t\t⟦jdoe⟧\r\n", "User ID=⟦svc_app⟧;Password"),
-        counter_examples=("Account Name: WEB01$", "user id: 4242"),
+        counter_examples=(
+            "[1] postgres: @x FATAL",
+            "git@nas:/srv/x.git",
+            "root@192.0.2.7",
+            "cc @oncall @here",
+            "wal@standby",
+        ),
     ),
     Rule(
         "user_by",
         Entity.USER,
         Copy.LOWER,
-        ("d by ",),
-        r"d[ ]by[ ](?:@(?P<x1>[A-Za-z][\w.-]{1,63})"
-        r"|(?P<x2>[A-Za-z]{2,32}\.[A-Za-z]{2,32})(?![\w./@:-]|\.\w))",
+        ("by[ :]",),
+        r"(?<=[ ])by:?[ ](?:(?P<x1>[A-Za-z_][\w.-]{0,63})[ ]on[ ](?:vty|console|tty)"
+        r"|@(?P<x2>[A-Za-z][\w.-]{1,63})"
+        r"|(?P<x3>[A-Za-z][A-Za-z0-9]{0,31}(?:[._-][A-Za-z0-9]{2,32})?)(?![\w/@:-]|\.\w))",
         check=_check_by,
-        examples=("silence created by ⟦jane.doe⟧ for 2h", "acked by @⟦jdoe⟧"),
-        counter_examples=("killed by oom.service", "created by prometheus", "used by kube.io"),
+        why="a person's name after what was done by one",
+        examples=(
+            "silence created by ⟦jane.doe⟧ for 2h",
+            "acked by @⟦jdoe⟧",
+            "deployed by ⟦jane⟧",
+            "run started by ⟦mlopez⟧ on",
+            "run 7 started by ⟦xqwert⟧ on srv12",
+            "Successful su for root by ⟦jane⟧",
+            "Configured from console by ⟦ops1⟧ on vty0 (192.0.2.1)",
+        ),
+        counter_examples=(
+            "killed by oom.service",
+            "created by prometheus",
+            "used by kube.io",
+            "triggered by timeout",
+            "restarted by watchdog on srv12",
+            "acked by Jane Doe",
+        ),
     ),
 )
-"""User names in the places where logs write them; names of persons in prose are not looked for."""
+"""User names in the places where logs write them; names of persons in prose are another rule's."""

@@ -19,6 +19,7 @@ _ESCAPE = r"\\u(?!0022|005[cC])[0-9A-Fa-f]{4}"  # JSON's, but those that end a s
 _COLOUR = r"(?:\x1b|\\u001[bB])\[[0-9;]{0,12}m"  # a terminal's
 # NUL separates texts in a scan, so a text of its own with NUL is folded, too.
 _SPECIAL = re.compile(rf"[^\x01-\x7f]|{_PERCENT}|{_COLOUR}|{_ESCAPE}")
+_LONG_SPECIAL = re.compile(rf"{_PERCENT}|{_COLOUR}|{_ESCAPE}")
 _ENCODED = re.compile(r"%(?:25){0,3}(?:[2-9A-Fa-f][0-9A-Fa-f]|0[9AaDd])")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 # Letters of other scripts that look like Latin ones (Unicode's confusables, those of one letter).
@@ -78,6 +79,8 @@ def view(text: str) -> View:
     combining marks vanish; look-alike letters become Latin; percent and JSON escapes are undone,
     terminal colours become a blank.
     """
+    if _LONG_SPECIAL.search(text) is None:
+        return _letter_by_letter(text)
     pieces: list[str] = []
     starts, ends = array("l"), array("l")
     at = 0
@@ -100,6 +103,16 @@ def view(text: str) -> View:
     return View("".join(pieces), starts, ends)
 
 
+def _letter_by_letter(text: str) -> View:
+    folded = list(map(_fold_letter, text))
+    seen = "".join(folded)
+    if len(seen) == len(text) and all(folded):
+        return View(seen)
+    places = enumerate(map(len, folded))
+    starts = [place for place, length in places for _ in range(length)]
+    return View(seen, starts, [start + 1 for start in starts])
+
+
 @lru_cache(maxsize=4096)
 def _fold(special: str) -> str:
     if special[0] == "%":
@@ -116,6 +129,7 @@ def _fold_letters(text: str) -> str:
     return "".join(map(_fold_letter, text))
 
 
+@lru_cache(maxsize=4096)
 def _fold_letter(letter: str) -> str:
     if letter == "\0":
         return "\x01"

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from noisegate.alert import Origin
 from noisegate.scrub import Entity, Scrubber
+from noisegate.scrub.config import load_scrubber
 from noisegate.settings import Settings
 from noisegate.store.database import writing
 from noisegate.store.facts import Event, Kind, append_events
@@ -61,10 +62,11 @@ def plant(
 ) -> list[Entity]:
     """Send the canary through identification and scrubbing, and record how it came out.
 
-    It stands once in the message and once in a label of an alert; none of it is stored.
+    It stands once in the message and once in a label of an alert; none of it is stored. What the
+    settings let stand is not planted: that it stays is no miss.
 
     Args:
-        settings: of the identity.
+        settings: of the identity and of the scrubber.
         engine: our store, which gets the event.
         origin: of the run that plants it.
         scrubber: the one that alerts go through; None: as they do.
@@ -75,7 +77,14 @@ def plant(
     Raises:
         UnreachableError: the database does not answer.
     """
-    texts = [text.format(value) for text, value in PLANTED.values()]
+    scrubber = scrubber or load_scrubber(settings.scrub)
+    texts = [
+        text.format(value)
+        for entity, (text, value) in PLANTED.items()
+        if not scrubber.lets_stand(entity, value)
+    ]
+    if not texts:
+        return []
     raw = pa.record_batch(
         {
             "service": ["canary"] * len(texts),
@@ -88,7 +97,7 @@ def plant(
     done = prepare(
         raw,
         identity=Identity.from_settings(settings),
-        scrubber=scrubber or Scrubber(),
+        scrubber=scrubber,
         source="canary",
         origin=Origin(origin),
     )

@@ -26,13 +26,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
-    DataError,
     DBAPIError,
     NoSuchModuleError,
     SQLAlchemyError,
 )
 
 from noisegate.errors import MissingError, SettingsError, UnreachableError
+from noisegate.scrub.quoting import quotable
 from noisegate.settings import Settings
 from noisegate.spans import watched
 from noisegate.store.tables import SequenceRow
@@ -42,6 +42,10 @@ BUSY_TIMEOUT_S = 60
 
 _SECRET_KEY = re.compile("pass|pwd|secret|token|credential|key|odbc_connect", re.IGNORECASE)
 """Keys of a URL's query whose values are never shown; an odbc_connect holds a PWD."""
+
+_OF_CONNECTIONS = {"OperationalError", "InterfaceError"}
+_OF_QUERIES = {"ProgrammingError", "InternalError"}
+"""Drivers' errors (PEP 249) by what their words are of; those of all others may be of rows."""
 
 _UPGRADE_LOCK = 0x6E6F6973  # "nois": two upgrades of one PostgreSQL database take turns.
 
@@ -73,16 +77,29 @@ def shown_url(url: URL) -> str:
 
 def unreachable(setting: str, url: URL, error: Exception) -> UnreachableError:
     """Say which setting's database does not answer, with the password hidden."""
-    reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    orig = getattr(error, "orig", None) or error
+    reason = str(orig).strip().partition("\n")[0]
     reason = reason.partition(" with text ")[0]  # SQLite quotes what is not UTF-8
-    if isinstance(error, DataError):
+    kinds = {kind.__name__ for kind in type(orig).__mro__}
+    if "DataError" in kinds:
         reason = "a value in it is not of the kind that the query asks for"  # it would be quoted
+    elif _raised_by_code(orig) or (
+        "Error" in kinds and not kinds & (_OF_CONNECTIONS | _OF_QUERIES)
+    ):
+        reason = type(orig).__name__  # a trigger or a function may say anything, of any row
+    elif kinds & _OF_QUERIES:
+        reason = quotable(reason)
     for secret in _secrets(url):
         reason = reason.replace(secret, "***")
     return UnreachableError(
         f"{setting} = {shown_url(url)} does not answer ({reason}): "
         "start that database or mend the setting"
     )
+
+
+def _raised_by_code(error: Exception) -> bool:
+    """Whether a function in the database raised it (class P0 of PostgreSQL's codes)."""
+    return str(getattr(error, "sqlstate", None) or "").startswith("P0")
 
 
 def _secrets(url: URL) -> list[str]:

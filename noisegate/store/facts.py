@@ -43,7 +43,9 @@ class Kind(StrEnum):
     """{"newest": us, "entities": {"EMAIL": 3}}: of the team's own database, whose alerts we do not
     store: the newest start that is past (null: none is), and all that is replaced in its alerts."""
     FINDING = "finding"
-    """{"entities": {"EMAIL": 1}}: what an audit of a snapshot found unscrubbed."""
+    """{"entities": {"EMAIL": 1}, "findings": 1, "snapshot": digest, "rows": n, "texts": n,
+    "by": {"PlainEmail": 1}, "listed": [{"column", "alert_id", "entity", "by"}, ...]}: what an audit
+    of a snapshot found unscrubbed; all zero where it found nothing. See store/snapshot_audit.py."""
     PROMOTION = "promotion"
     """See store/audit.py."""
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from noisegate.alert import Origin
 from noisegate.errors import InputError, SettingsError
-from noisegate.scrub import Scrubber
+from noisegate.scrub.config import load_scrubber
 from noisegate.settings import Settings
 from noisegate.store.database import open_store
 from noisegate.store.identity import Identity
@@ -116,8 +116,9 @@ def import_file(
         SettingsError: the columns do not fit the file.
         InputError: the file cannot be read, or too many rows are bad: nothing landed.
     """
+    scrubber = load_scrubber(settings.scrub)
     engine = open_store(settings)
-    identity, scrubber, occurrences = Identity.from_settings(settings), Scrubber(), Occurrences()
+    identity, occurrences = Identity.from_settings(settings), Occurrences()
     tally = Tally(settings.max_bad_row_share)
     mapped: list[ColumnMap] = []
 
@@ -147,6 +148,7 @@ def import_file(
             report = store_alerts(
                 engine,
                 batches(refuse),
+                scrubber_version=scrubber.version,
                 progress=progress,
                 entities=tally.entities,
                 origin=origin,

@@ -129,7 +129,7 @@ def store_alerts(
     Args:
         engine: our own store, migrated.
         batches: ALERT_SCHEMA, scrubbed. Raising inside it leaves the store as it was.
-        scrubber_version: of the scrubber that these texts went through.
+        scrubber_version: the mark of the scrubber that these texts went through.
         progress: called with the number of rows read so far.
         entities: what was replaced in these rows, complete when they end: recorded for the
             exporter, of those rows that are new or changed.
@@ -162,7 +162,13 @@ def store_raw(
     """
     done = prepare(raw, identity=identity, scrubber=scrubber, source=source, origin=origin)
     reasons = Counter(f"{r.field} {r.reason}" for r in done.rejected)
-    report = store_alerts(engine, [done.alerts], entities=done.entities, origin=origin)
+    report = store_alerts(
+        engine,
+        [done.alerts],
+        scrubber_version=scrubber.version,
+        entities=done.entities,
+        origin=origin,
+    )
     return replace(
         report,
         read=raw.num_rows,
@@ -212,7 +218,8 @@ def _merged_entities(connection: Connection, first: int) -> Counter[str]:
     rows = connection.execute(query, execution_options={"yield_per": 10_000})
     for some in rows.partitions():
         columns = [pa.array(values, pa.string()) for values in zip(*some, strict=True)]
-        found += count_entities(pa.record_batch(columns, names=_TEXTS))
+        # Any name counts as a custom one's: what was not replaced just now is left out later.
+        found += count_entities(pa.record_batch(columns, names=_TEXTS), custom=None)
     return found
 
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisegate.errors import SettingsError
+from noisegate.scrub.quoting import column_name
 from noisegate.store.prepare import COLUMNS, LABEL
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """What is read: raw column name (ours, or `label:NAME`) = their column; and what is not."""
+    """What is read: raw column name (ours, or `label:NAME`) = their column; and what is not.
+
+    `ignored` is for people: names that hold data are not shown as they came.
+    """
 
     read: Mapping[str, str]
     ignored: tuple[str, ...]
@@ -36,7 +40,7 @@ def map_columns(
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:
         raise SettingsError(f"no column of ours is called {unknown[0]!r}: {', '.join(COLUMNS)}")
-    offer = f"{where} has {', '.join(available) or 'no columns'}"
+    offer = f"{where} has {', '.join(map(column_name, available)) or 'no columns'}"
     read = {name: name for name in COLUMNS if name in available} | dict(columns)
     read |= {LABEL + name: name for name in labels}
     counts = Counter(available)
@@ -50,7 +54,7 @@ def map_columns(
     if "service" not in read and "name" not in read:
         raise SettingsError(f"which column is service or name? Say name=THEIRS: {offer}")
     used = set(read.values())
-    return ColumnMap(read, tuple(name for name in available if name not in used))
+    return ColumnMap(read, tuple(column_name(name) for name in available if name not in used))
 
 
 def load_map(path: Path) -> tuple[dict[str, str], list[str]]:

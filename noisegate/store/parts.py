@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from noisegate.alert import ALERT_SCHEMA
 from noisegate.errors import MissingError, SettingsError
 from noisegate.scrub import Entity
+from noisegate.scrub.policy import PSEUDONYM
 
 PART_ROWS = 32_768
 
-_TOKEN = re.compile(rf"<({'|'.join(Entity)})(?::[0-9a-f]+)?>")
+_TOKEN = re.compile(rf"<([A-Z][A-Z0-9_]{{1,31}})(?:{PSEUDONYM})?>")
 _TEXTS = ("service", "name", "severity", "message", "labels")
 _NULL = "\0n"  # texts hold no NUL
 _SUM_BITS = 256
@@ -148,13 +149,24 @@ def sum_hashes(hashes: Sequence[bytes]) -> int:
     return total % (1 << _SUM_BITS)
 
 
-def count_entities(batch: pa.RecordBatch) -> Counter[str]:
-    """How often each kind of entity stands replaced in the texts."""
+def count_entities(batch: pa.RecordBatch, custom: Container[str] | None = ()) -> Counter[str]:
+    """How often each kind of entity stands replaced in the texts.
+
+    Args:
+        batch: has the columns of texts.
+        custom: names of tokens that patterns of the settings write; None: all but the entities'.
+    """
+    named: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for name in _TEXTS:
         column = batch.column(name)
         marked = column.filter(pc.match_substring(column, "<")).to_pylist()
-        counts.update(_TOKEN.findall("\n".join(marked)))
+        named.update(_TOKEN.findall("\n".join(marked)))
+    for token, n in named.items():
+        if token in Entity.__members__:
+            counts[token] += n
+        elif custom is None or token in custom:
+            counts[Entity.CUSTOM] += n
     return counts
 
 

@@ -4,7 +4,6 @@ Raw text exists here and in the reader that hands it in, in memory, and nowhere 
 """
 
 import json
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +18,8 @@ import pyarrow.compute as pc
 from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.errors import SettingsError
 from noisegate.scrub import Scrubber
+from noisegate.scrub.labels import scrub_labels
+from noisegate.scrub.quoting import shape
 from noisegate.store.identity import Identity
 from noisegate.store.times import TIME, parse_times
 
@@ -168,7 +169,8 @@ def _assemble(
         name: _scrub(scrubber, text[name], entities)
         for name in ("service", "name", "severity", "message")
     }
-    kept = {name: _scrub(scrubber, column, entities) for name, column in label_columns.items()}
+    kept, found = scrub_labels(scrubber, label_columns)
+    entities.update(found)
     verdict_at = pc.coalesce(
         times["verdict_at"], times["acked_at"], times["ends_at"], times["starts_at"]
     )
@@ -232,7 +234,7 @@ class _Refusals:
 def _shapes(column: pa.Array, where: pa.Array) -> list[str]:
     # What people need to see is the format; the digits and letters may be anybody's.
     values = column.take(where).cast(pa.string()).to_pylist()
-    return [re.sub(r"[^\W\d_]", "a", re.sub(r"\d", "9", value))[:32] for value in values]
+    return [shape(value) for value in values]
 
 
 def _pairs(times: dict[str, pa.Array], field: str, where: pa.Array) -> list[str]:

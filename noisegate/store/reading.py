@@ -17,6 +17,7 @@ from sqlalchemy import (
 
 from noisegate.alert import ALERT_SCHEMA
 from noisegate.scrub import VERSION, Scrubber
+from noisegate.scrub.labels import scrub_labels
 from noisegate.store.database import take_numbers, writing
 from noisegate.store.ingest import SEQUENCE
 from noisegate.store.prepare import columns_to_labels, labels_to_columns
@@ -91,28 +92,38 @@ def read_alerts(
         yield pa.record_batch(arrays, schema=ALERT_SCHEMA)
 
 
-def scrub_again(engine: Engine, since: int = 0) -> int:
-    """Scrub the texts that an older version of the rules has scrubbed; returns how many changed.
+def scrub_again(
+    engine: Engine, scrubber: Scrubber, since: int = 0, *, everything: bool = False
+) -> int:
+    """Scrub the texts that older rules, or none that are known, have scrubbed.
 
     Args:
         engine: our own store.
+        scrubber: the one of today.
         since: look only at rows numbered above it.
+        everything: look at texts of today's rules, too: they were scrubbed under other settings.
+
+    Returns:
+        How many rows changed; these bear new numbers.
     """
-    scrubber, changed = Scrubber(), 0
-    columns = [getattr(AlertRow, name) for name in ("alert_id", *_TEXTS)]
-    query = select(*columns, AlertRow.seq).where(AlertRow.scrubber < VERSION)
-    query = query.order_by(AlertRow.seq).limit(_FETCHED)
+    changed = 0
+    columns = [getattr(AlertRow, name) for name in ("alert_id", *_TEXTS, "scrubber", "seq")]
+    query = select(*columns).order_by(AlertRow.seq).limit(_FETCHED)
+    if not everything:
+        query = query.where(AlertRow.scrubber < VERSION)
+    with reading(engine) as connection:
+        query = query.where(AlertRow.seq <= newest_number(connection))
     while True:
         with writing(engine) as connection:
             rows = connection.execute(query.where(AlertRow.seq > since)).all()
             if not rows:
                 return changed
             since = rows[-1].seq
-            ids, *texts, _ = zip(*rows, strict=True)
+            ids, *texts, marks, _ = zip(*rows, strict=True)
             clean = [scrubber.column(pa.array(t, pa.string()))[0].to_pylist() for t in texts[:-1]]
             labels = _scrub_labels(scrubber, pa.array(texts[-1], pa.string()))
             after = list(zip(*clean, labels, strict=True))
-            moved = [i for i, row in enumerate(rows) if tuple(row)[1:-1] != after[i]]
+            moved = [i for i, row in enumerate(rows) if tuple(row)[1:-2] != after[i]]
             changed += len(moved)
             if moved:
                 first = take_numbers(connection, SEQUENCE, len(moved))
@@ -123,7 +134,11 @@ def scrub_again(engine: Engine, since: int = 0) -> int:
                         for k, i in enumerate(moved)
                     ],
                 )
-            _update(connection, [{"key": key, "scrubber": VERSION} for key in ids])
+            remarked = [
+                key for key, mark in zip(ids, marks, strict=True) if mark != scrubber.version
+            ]
+            if remarked:
+                _update(connection, [{"key": k, "scrubber": scrubber.version} for k in remarked])
 
 
 def label_values(labels: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -137,7 +152,7 @@ def label_values(labels: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def _scrub_labels(scrubber: Scrubber, labels: pa.Array) -> list[str | None]:
     # Value by value: a match across the quotes of the JSON text would break it.
     columns = labels_to_columns(labels)
-    clean = {name: scrubber.column(column)[0] for name, column in columns.items()}
+    clean, _ = scrub_labels(scrubber, columns)
     found: list[str | None] = columns_to_labels(clean, len(labels)).to_pylist()
     return found
 

@@ -27,7 +27,8 @@ from sqlalchemy import Connection, Engine, select
 
 from noisegate.alert import ALERT_SCHEMA, Origin
 from noisegate.errors import MissingError
-from noisegate.scrub import VERSION, Scrubber
+from noisegate.scrub import VERSION
+from noisegate.scrub.config import DEFAULT_DIGEST, custom_tokens, load_scrubber, scrub_digest
 from noisegate.settings import Settings
 from noisegate.store.database import make_home, writing
 from noisegate.store.facts import Event, Kind, append_events
@@ -86,6 +87,8 @@ class _State:
 
     source: dict[str, Any]
     scrubber: int = VERSION
+    scrub_settings: str = DEFAULT_DIGEST
+    custom_tokens: frozenset[str] = frozenset()
     watermark: Any = None
     parts: list[Part] = field(default_factory=list)
     total: int = 0
@@ -110,6 +113,8 @@ class _State:
             "sum": f"{self.total:064x}",
             "entities": dict(sorted((k, v) for k, v in self.entities.items() if v)),
             "scrubber": self.scrubber,
+            "scrub_settings": self.scrub_settings,
+            "custom_tokens": sorted(self.custom_tokens),
             "source": self.source,
             "watermark": self.watermark,
             "parts": [part.as_json() for part in self.parts],
@@ -141,9 +146,9 @@ def extend(
         state = _from_source(settings, folder, last, progress)
     else:
         with store_errors(engine):
-            state = _from_store(engine, folder, last, progress)
+            state = _from_store(settings, engine, folder, last, progress)
     # A dropped row still stands in its file, as the rules of its time have scrubbed it.
-    better = last is not None and last.scrubber != state.scrubber
+    better = last is not None and not _scrubbed_alike(last, state)
     _compact(folder / "parts", state, 0.0 if better else _MUCH_DROPPED)
     if settings.alert_db_uri:  # alerts of our own store are counted when they come
         # Before it is published: a snapshot that nobody could record is made again.
@@ -219,17 +224,35 @@ def _newest(alerts: pa.Table, limit: int) -> pa.Table:
     return alerts.take(order[max(0, len(order) - limit) :])
 
 
+def _scrubbed_alike(one: _State, other: _State) -> bool:
+    return (one.scrubber, one.scrub_settings) == (other.scrubber, other.scrub_settings)
+
+
 def _from_store(
-    engine: Engine, folder: Path, last: _State | None, progress: Callable[[int], None] | None
+    settings: Settings,
+    engine: Engine,
+    folder: Path,
+    last: _State | None,
+    progress: Callable[[int], None] | None,
 ) -> _State:
+    scrubber, digest = load_scrubber(settings.scrub), scrub_digest(settings.scrub)
     with reading(engine) as connection:
         source = {"kind": "store", "store_id": store_id(connection)}
         newest = newest_number(connection)
     # A smaller newest number: the database was restored from a backup.
     known = last is not None and last.source == source and newest >= last.watermark
     state = _continued(last) if known and last else _State(source, watermark=0)
-    scrub_again(engine, since=state.watermark if state.scrubber == VERSION else 0)
-    state.scrubber = VERSION
+    # Of a store without a snapshot only this is known: other marks mean settings of one's own.
+    before = state.scrub_settings if known else DEFAULT_DIGEST
+    alike = state.scrubber == VERSION and before == digest
+    scrub_again(
+        engine,
+        scrubber,
+        since=state.watermark if alike else 0,
+        everything=not before == digest == DEFAULT_DIGEST,
+    )
+    state.scrubber, state.scrub_settings = VERSION, digest
+    state.custom_tokens |= custom_tokens(settings.scrub)
     done = 0
     with reading(engine) as connection:
         newest = newest_number(connection)
@@ -246,7 +269,8 @@ def _from_store(
 def _from_source(
     settings: Settings, folder: Path, last: _State | None, progress: Callable[[int], None] | None
 ) -> _State:
-    identity, scrubber, occurrences = Identity.from_settings(settings), Scrubber(), Occurrences()
+    scrubber = load_scrubber(settings.scrub)
+    identity, occurrences = Identity.from_settings(settings), Occurrences()
     source = open_source(settings)
     described = source.describe() | {
         "key_id": identity.key_id,
@@ -254,8 +278,13 @@ def _from_source(
         "ignore_labels": sorted(identity.ignore_labels),
         "replica_labels": sorted(identity.replica_labels),
     }
-    known = last is not None and last.source == described and last.scrubber == VERSION
-    state = _continued(last) if known and last else _State(described)
+    fresh = _State(
+        described,
+        scrub_settings=scrub_digest(settings.scrub),
+        custom_tokens=custom_tokens(settings.scrub),
+    )
+    known = last is not None and last.source == described and _scrubbed_alike(last, fresh)
+    state = _continued(last) if known and last else fresh
     tally = Tally(settings.max_bad_row_share)
     try:
         for raw, mark in source.read(state.watermark, PART_ROWS):
@@ -340,7 +369,7 @@ def _merge(parts: Path, state: _State, batch: pa.RecordBatch) -> None:
         gone = np.array([h not in same for h in old_hashes])
         state.parts[i] = drop_rows(parts, part, positions[gone])
         state.total -= sum_hashes([h for h in old_hashes if h not in same])
-        state.entities.subtract(count_entities(old.filter(pa.array(gone))))
+        state.entities.subtract(count_entities(old.filter(pa.array(gone)), state.custom_tokens))
     if unchanged:
         fresh = [h not in unchanged for h in hashes]
         batch = batch.filter(pa.array(fresh))
@@ -348,7 +377,7 @@ def _merge(parts: Path, state: _State, batch: pa.RecordBatch) -> None:
     if batch.num_rows:
         state.parts.append(write_part(parts, batch))
         state.total += sum_hashes(hashes)
-        state.entities.update(count_entities(batch))
+        state.entities.update(count_entities(batch, state.custom_tokens))
     state.total %= 1 << 256
 
 
@@ -474,6 +503,8 @@ def _parse(found: dict[str, Any]) -> _State | None:
     return _State(
         found["source"],
         found["scrubber"],
+        found.get("scrub_settings", DEFAULT_DIGEST),
+        frozenset(found.get("custom_tokens", ())),
         found["watermark"],
         [Part(**part) for part in found["parts"]],
         int(found["sum"], 16),

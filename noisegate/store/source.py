@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from noisegate.errors import InputError, SettingsError, UnreachableError
+from noisegate.scrub.quoting import column_name
 from noisegate.settings import Settings
 from noisegate.spans import watched
 from noisegate.store.database import connect_url, shown_url, unreachable
@@ -136,7 +137,7 @@ def open_source(settings: Settings) -> Source:
     if wanted.updated_at and wanted.updated_at not in available:
         raise SettingsError(
             f"no column {wanted.updated_at!r} (source.updated_at): "
-            f"{where} has {', '.join(available)}"
+            f"{where} has {', '.join(map(column_name, available))}"
         )
     if wanted.updated_at and "alert_id" not in columns.read:
         raise SettingsError(

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from noisegate.alert import ALERT_SCHEMA
 from noisegate.errors import MissingError, SettingsError
-from noisegate.scrub import VERSION
+from noisegate.scrub import VERSION, Scrubber
 from noisegate.settings import Settings
 from noisegate.store import reading, snapshot
 from noisegate.store.database import open_store, take_numbers, upgrade, writing
@@ -162,7 +162,7 @@ def test_texts_of_an_older_scrubber_are_scrubbed_again(
     assert found[3]["message"] == "from <EMAIL>"
     assert json.loads(found[3]["labels"]) == {"host": "<IPV4>", "who": "<EMAIL>"}
     assert manifest(second)["scrubber"] == VERSION
-    assert reading.scrub_again(store) == 0
+    assert reading.scrub_again(store, Scrubber()) == 0
     assert snapshot.extend(settings, store) == second
 
 

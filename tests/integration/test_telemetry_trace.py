@@ -34,6 +34,7 @@ PASSWORD = "planted-password"
 
 TASKS = (
     "take_snapshot",
+    "audit_snapshot",
     "train_candidates",
     "register_candidate",
     "publish_result",

@@ -1,17 +1,33 @@
 """What holds of the scrubber for any text: pieces of PII, near misses, arbitrary Unicode."""
 
+import importlib.util
 import json
+import re
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisegate.scrub import Scrubber
+from noisegate.scrub import Entity, Scrubber
+from noisegate.scrub import scan as scan_module
+from noisegate.scrub.anchors import Anchors
+from noisegate.scrub.rule import Copy, Rule
 from noisegate.scrub.rules import RULES
 from noisegate.scrub.view import mend, view
 
 SCRUBBER = Scrubber()
-ALONE = [Scrubber(rules=[rule]) for rule in RULES]
+needs_hyperscan = pytest.mark.skipif(
+    importlib.util.find_spec("hyperscan") is None, reason="the extra [fast] is not installed"
+)
+backends = pytest.mark.parametrize(
+    "fast",
+    [
+        pytest.param(False, id="standard library"),
+        pytest.param(True, id="Hyperscan", marks=needs_hyperscan),
+    ],
+)
+ALONE = [Scrubber(rules=[rule], fast=False) for rule in RULES]
 PIECES = sorted(
     {
         piece.replace("⟦", "").replace("⟧", "")
@@ -75,11 +91,17 @@ def one_pass(text: str) -> tuple[str, list[str]]:
                 parts[-1].append(place)
             else:
                 parts.append([place])
-        whole = find.entity in ("SECRET", "URL_CREDENTIALS", "PRIVATE_KEY")
+        whole = find.entity in ("SECRET", "URL_CREDENTIALS", "PRIVATE_KEY", "CUSTOM")
         for part in parts:
-            clear = seen.text[part[0] : part[-1] + 1]
-            if len(part) == find.end - find.start or (whole and any(map(str.isalnum, clear))):
-                kept.append((part[0], part[-1] + 1, find.entity))
+            if len(part) < find.end - find.start:
+                clear = seen.text[part[0] : part[-1] + 1]
+                if not whole or not any(map(str.isalnum, clear)):
+                    continue
+                while seen.text[part[0]].isspace():
+                    del part[0]
+                while seen.text[part[-1]].isspace():
+                    del part[-1]
+            kept.append((part[0], part[-1] + 1, find.entity))
     pieces, at = [], 0
     for start, end, entity in sorted(kept):
         left, right = seen.original((start, end))
@@ -88,16 +110,85 @@ def one_pass(text: str) -> tuple[str, list[str]]:
     return "".join([*pieces, text[at:]]), sorted(entity for _, _, entity in kept)
 
 
+@backends
 @settings(deadline=None)
-@given(st.lists(st.none() | texts, max_size=6))
-def test_many_rows_at_once_come_out_as_one_row_at_a_time(rows: list[str | None]) -> None:
-    scrubbed, counts = SCRUBBER.texts(rows)
+@given(rows=st.lists(st.none() | texts, max_size=6))
+def test_many_rows_at_once_come_out_as_one_row_at_a_time(
+    rows: list[str | None], fast: bool
+) -> None:
+    scrubbed, counts = Scrubber(fast=fast).texts(rows)
 
     expected = [None if row is None else one_row_at_a_time(row) for row in rows]
     assert scrubbed == [None if row is None else row[0] for row in expected]
     assert sorted(counts.elements()) == sorted(
         entity for row in expected if row is not None for entity in row[1]
     )
+
+
+ANCHORS = list(dict.fromkeys((rule.on, anchor) for rule in RULES for anchor in rule.anchors))
+# Each way to write an anchor: what is read as forms, and what has to be searched for by itself.
+WAYS = [
+    *[(Copy.TEXT, anchor) for anchor in (
+        "ab{2}c?", "a[b-d]{1,3}e", "(?:ab|a)b", "a(?=b|c)", "ab*c", "ab+", "a{2,}b", "[^a]b", "a.b",
+        r"\bab", "(?<=a)bc", "(?i:ab)c", "a(?!b)c", "(a)b", "a?b", r"a\wb", "é+a", "aa",
+        "abcabcabcabca", "x[ab]{9}", r"\x01a", "[é]a",
+    )],
+    (Copy.LOWER, "a-b[=:]"), (Copy.SHAPE, "A0{1,3}a"), (Copy.SHAPE, "[0A][^0]"), (Copy.RUN, "wwww"),
+]  # fmt: skip
+odd = st.text(st.sampled_from("aAbBcCdex019-_=: \0\x01é€"), max_size=60)
+
+
+def anchors(some: tuple[tuple[Copy, str], ...], fast: bool) -> Anchors:
+    return scan_module._anchors(some, fast)
+
+
+def plainly(on: Copy, anchor: str, text: str) -> list[int]:
+    """Where an anchor is, by trying it at every place of the text's copy."""
+    if on is Copy.RUN:
+        run = rf"(?<![0-9A-Za-z_-])[0-9A-Za-z_-]{{{len(anchor)}}}"
+        return [match.start() for match in re.finditer(run, text)]
+    kinds = {Copy.LOWER: "[A-Z]", Copy.SHAPE: "[0-9A-Za-z]"}
+
+    def copied(match: re.Match[str]) -> str:
+        sign = match[0]
+        shape = "0" if sign.isdigit() else "A" if sign.isupper() else "a"
+        return sign.lower() if on is Copy.LOWER else shape
+
+    copy = re.sub(kinds[on], copied, text) if on in kinds else text
+    found = re.compile(anchor)
+    return [place for place in range(len(copy) + 1) if found.match(copy, place)]
+
+
+@backends
+@settings(deadline=None)
+@given(text=texts.map(lambda text: view(mend(text)).text))
+def test_every_anchor_of_the_rules_is_found_wherever_it_is(text: str, fast: bool) -> None:
+    found = anchors(tuple(ANCHORS), fast).places(text)
+
+    for number, (on, anchor) in enumerate(ANCHORS):
+        assert list(found.get(number, ())) == plainly(on, anchor, text), anchor
+
+
+@backends
+@settings(deadline=None)
+@given(text=odd | st.lists(odd, max_size=4).map("abcab".join))
+def test_every_way_to_write_an_anchor_is_found(text: str, fast: bool) -> None:
+    found = anchors(tuple(WAYS), fast).places(text)
+
+    for number, (on, anchor) in enumerate(WAYS):
+        assert list(found.get(number, ())) == plainly(on, anchor, text), anchor
+
+
+@settings(deadline=None)
+@given(texts)
+def test_a_text_scrubbed_under_rules_with_their_own_tokens_is_left_as_it_is(text: str) -> None:
+    custom = Rule("badge", Entity.CUSTOM, Copy.TEXT, ("Bd",), r"(?P<x>Bd\d+)", token="CARD_PHONE")
+    scrubber = Scrubber(rules=(custom, *RULES))
+
+    once, _ = scrubber.texts([text.replace(" ", " Bd7 "), f"Bd1{text}", f"{text}Bd1"])
+    twice, counts = scrubber.texts(once)
+
+    assert (twice, counts) == (once, {})
 
 
 @settings(deadline=None)

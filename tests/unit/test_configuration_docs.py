@@ -10,7 +10,15 @@ import typer
 
 from noisegate.cli import generate
 from noisegate.cli.app import app
-from noisegate.settings import ServiceSettings, Settings, SourceSettings, load_settings
+from noisegate.scrub.config import load_scrubber
+from noisegate.settings import (
+    ScrubPattern,
+    ScrubSettings,
+    ServiceSettings,
+    Settings,
+    SourceSettings,
+    load_settings,
+)
 from noisegate.store.mapping import load_map
 
 
@@ -38,11 +46,13 @@ def test_check_tells_a_stale_page_from_a_fresh_one(
     assert not left.exists()
 
 
-@pytest.mark.parametrize("model", [Settings, SourceSettings, ServiceSettings])
+@pytest.mark.parametrize(
+    "model", [Settings, SourceSettings, ServiceSettings, ScrubSettings, ScrubPattern]
+)
 def test_every_setting_stands_in_the_page_with_its_help(model: type) -> None:
     text = generate.configuration()
     for name, field in model.model_fields.items():  # type: ignore[attr-defined]
-        if name not in ("source", "services"):  # tables of their own
+        if name not in ("source", "services", "scrub"):  # tables of their own
             assert f"| `{name}` |" in text
             assert field.description.replace("|", "\\|") in text
 
@@ -74,6 +84,7 @@ def test_the_example_is_a_configuration(tmp_path: Path, monkeypatch: pytest.Monk
     settings = load_settings()
     assert settings.model_fields_set == set(tomllib.loads(generate.EXAMPLE))
     assert settings.services["checkout"].transient_s == 120
+    assert load_scrubber(settings.scrub).texts(["EMP-123456"])[0] == ["<EMPLOYEE>"]
     assert settings.source.columns["starts_at"] == "opened_at"
 
 

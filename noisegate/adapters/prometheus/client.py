@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisegate.errors import InputError, UnreachableError
+from noisegate.scrub.quoting import quotable
 
 _ALERTS = '__name__=~"ALERTS|GRAFANA_ALERTS"'
 _TRIES = 4
@@ -188,13 +189,14 @@ class Client:
             answer, status = {}, ""
         if status == "success" and response.is_success:
             self._answered = True
-            self.warnings.update(map(str, answer.get("warnings") or ()))
+            self.warnings.update(quotable(str(said)) for said in answer.get("warnings") or ())
             return answer.get("data")
         if missing:
             return None
         kind = str(answer.get("errorType", ""))
         if kind in ("execution", "timeout") or response.status_code in (413, 422, 503, 504):
-            raise TooHeavyError(str(answer.get("error", f"HTTP {response.status_code}"))[:200])
+            said = str(answer.get("error", f"HTTP {response.status_code}"))
+            raise TooHeavyError(quotable(said[:200]))  # it may name the labels of a series
         if kind == "bad_data":
             raise InputError(
                 f"Prometheus at {shown} cannot read the query: check --match {self._source.match!r}"

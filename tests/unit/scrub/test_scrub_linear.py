@@ -61,6 +61,14 @@ BAD = {
     "quotes": "\"'",
     "long runs": "a1b2c3d4e5f6g7h8-",
     "blanks": " ",
+    "folded": "é@",
+    "folded digits": "é1.",
+    "zero widths": "a\u200b@",
+    "code points": "\\u0041@",
+    "lines": "user=a\r\n",
+    "tokens of ours": "<EMAIL>.",
+    "tokens and names": "<USER>@a.",
+    "joints": ">.<",
 }
 
 
