@@ -7,7 +7,7 @@ anchor itself is matched. An anchor without a form that says enough is searched 
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import prod
@@ -29,15 +29,21 @@ Places = NDArray[np.int64]
 _DIGITS = frozenset(range(ord("0"), ord("9") + 1))
 _CAPITALS = frozenset(range(ord("A"), ord("Z") + 1))
 _SMALL = frozenset(range(ord("a"), ord("z") + 1))
+_WORD = _DIGITS | _CAPITALS | _SMALL | {ord("_")}
 _MOST_FORMS = 32
+_MOST_OPENINGS = 1024
 _MOST_SIGNS = 24
+_OPENING = 16
+"""Characters at the start of a pattern that say whether it can match."""
+_BEYOND = 0x80
+"""Stands for every character beyond ASCII in the encoded text; no form has it."""
 # How often a character stands in operational text, about, in thousandths.
-_SHARES = dict.fromkeys(range(128), 5) | dict.fromkeys(_CAPITALS, 4) | dict.fromkeys(_SMALL, 20)
+_SHARES = (
+    dict.fromkeys(range(_BEYOND + 1), 5) | dict.fromkeys(_CAPITALS, 4) | dict.fromkeys(_SMALL, 20)
+)
 _SHARES |= dict.fromkeys(_DIGITS, 25) | dict.fromkeys(b"aeinorst", 50) | {ord(" "): 130}
 # A form is worth the search if at most about this share of places has it.
 _WORTH = 0.02
-_BEYOND = 0x80
-"""Stands for every character beyond ASCII in the encoded text; no form has it."""
 
 
 def _table(on: Copy) -> bytes:
@@ -123,9 +129,14 @@ class Anchors:
                 self._alone.append((number, on, re.compile(f"(?={anchor})")))
         self._finder = finder(tuple(forms))
 
-    def places(self, text: str) -> dict[int, Places]:
-        """Where each anchor matches, in order; anchors that match nowhere are left out."""
-        copies, codes = _Copies(text), encoded(text)
+    def places(self, text: str, codes: bytes) -> dict[int, Places]:
+        """Where each anchor matches, in order; anchors that match nowhere are left out.
+
+        Args:
+            text: what is searched.
+            codes: the text, encoded.
+        """
+        copies = _Copies(text)
         places: dict[int, Places] = {}
         for form, starts in self._finder(codes):
             if not form.exact:
@@ -153,6 +164,44 @@ def merged(places: Sequence[Places]) -> Places:
     every.sort()
     new: Places = every[np.append(True, every[1:] != every[:-1])]
     return new
+
+
+class Opening:
+    """Tells at which places a pattern can match at all, by the characters that it can start with.
+
+    Args:
+        pattern: what is matched.
+        head: what may stand before the place, written backwards; it matches nothing, too.
+    """
+
+    def __init__(self, pattern: str, head: str) -> None:
+        rows = {signs[:_OPENING] for signs, _ in _rows(_parser.parse(pattern), loose=True)}
+        behind = _rows(_parser.parse(head), loose=True)
+        self._useful = () not in rows and all(signs or done for signs, done in behind)
+        self._ahead = np.zeros((_OPENING, 256), np.uint64)
+        self._behind = np.zeros(256, np.bool_)
+        if not self._useful:
+            return
+        # The widest have a bit each; of the others some share one.
+        for number, row in enumerate(sorted(rows, key=share, reverse=True)):
+            bit = np.uint64(1 << (number if number < 32 else 32 + number % 32))
+            for place in range(_OPENING):
+                codes = list(row[place]) if place < len(row) else slice(None)
+                self._ahead[place, codes] |= bit
+        for signs, _ in behind:
+            self._behind[list(signs[0]) if signs else []] = True
+
+    def of(self, codes: bytes, places: Places) -> Places:
+        """Those of some places of an encoded text."""
+        if not self._useful:
+            return places
+        text = np.frombuffer(codes + bytes(_OPENING), np.uint8)
+        bits = self._ahead[0].take(text[places])
+        for place in range(1, _OPENING):
+            bits &= self._ahead[place].take(text[places + place])
+        can = (bits != 0) | (self._behind[text[places - 1]] & (places > 0))
+        few: Places = places[can]
+        return few
 
 
 def _run_starts(codes: bytes, least: int) -> Places:
@@ -197,52 +246,64 @@ def _forms(number: int, on: Copy, anchor: str) -> tuple[Form, ...]:
     rows = _rows(_parser.parse(anchor))
     forms = [Form(number, on, signs[:_MOST_SIGNS], done and len(signs) <= _MOST_SIGNS)
              for signs, done in rows]  # fmt: skip
-    worth = [_share(form.in_text()) < _WORTH for form in forms]
+    worth = [share(form.in_text()) < _WORTH for form in forms]
     return tuple(dict.fromkeys(forms)) if all(worth) else ()
 
 
-def _share(row: Iterable[Iterable[int]]) -> float:
+def share(row: Iterable[Iterable[int]]) -> float:
     """About the share of places in a text that have such a row of sets."""
     return prod(min(1.0, sum(_SHARES[code] for code in signs) / 1000) for signs in row)
 
 
-def _rows(items: Any) -> list[tuple[tuple[Signs, ...], bool]]:
-    """How a row of parsed items can start, and whether that is all that it says."""
+def _rows(items: Any, loose: bool = False) -> list[tuple[tuple[Signs, ...], bool]]:
+    """How a row of parsed items can start, and whether that is all that it says.
+
+    Loosely, what is asked of a place's surroundings is left out, and nothing is all.
+    """
     rows: list[tuple[tuple[Signs, ...], bool]] = [((), True)]
     for kind, value in items:
-        ways = _ways(str(kind), value)
-        if sum(done for _, done in rows) * len(ways) > _MOST_FORMS:
+        ways = _ways(str(kind), value, loose)
+        if sum(done for _, done in rows) * len(ways) > (_MOST_OPENINGS if loose else _MOST_FORMS):
             ways = [((), False)]
         rows = [
             (row + more, done_too) if done else (row, False)
             for (row, done), (more, done_too) in product(rows, ways)
         ]
-    return list(dict.fromkeys(rows))
+        rows = list(dict.fromkeys(rows))
+        if loose:
+            rows = [(row, done and len(row) < _OPENING) for row, done in rows]
+    return rows
 
 
-def _ways(kind: str, value: Any) -> list[tuple[tuple[Signs, ...], bool]]:
+def _ways(kind: str, value: Any, loose: bool) -> list[tuple[tuple[Signs, ...], bool]]:
     """How one item can start."""
     if kind == "LITERAL" and 0 < value < 128:
         return [((frozenset({value}),), True)]
-    if kind == "IN" and (signs := _set(value)):
+    if kind == "IN" and (signs := _set(value, loose)):
         return [((signs,), True)]
     if kind == "SUBPATTERN" and not value[1] and not value[2]:
-        return _rows(value[3])
+        return _rows(value[3], loose)
     if kind == "BRANCH":
-        return [row for branch in value[1] for row in _rows(branch)]
+        return [row for branch in value[1] for row in _rows(branch, loose)]
+    if kind in ("ASSERT", "ASSERT_NOT", "AT") and loose:
+        return [((), True)]
     if kind == "ASSERT" and value[0] > 0:
         return [(row, False) for row, _ in _rows(value[1])]
     if kind == "MAX_REPEAT":
-        low, high, inner = int(value[0]), value[1], _rows(value[2])
+        low, high, inner = int(value[0]), value[1], _rows(value[2], loose)
+        if (low, int(high)) == (0, 1):
+            return [((), True), *inner]
         if len(inner) == 1 and inner[0][1]:
             row = inner[0][0]
             if int(high) - low < 4:
                 return [(row * count, True) for count in range(low, int(high) + 1)]
             return [(row * low, False)]
+        if low:
+            return [(row, False) for row, _ in inner]
     return [((), False)]
 
 
-def _set(items: Any) -> Signs | None:
+def _set(items: Any, loose: bool) -> Signs | None:
     """A set of ASCII characters, or None. Digits are plain: the view of a text has no others."""
     signs: set[int] = set()
     for kind, value in items:
@@ -253,88 +314,9 @@ def _set(items: Any) -> Signs | None:
                 signs.update(range(value[0], value[1] + 1))
             case "CATEGORY" if str(value) == "CATEGORY_DIGIT":
                 signs |= _DIGITS
+            case "CATEGORY" if str(value) == "CATEGORY_WORD" and loose:
+                signs |= _WORD | {_BEYOND}
             case _:
                 return None
     # Not NUL, which separates texts.
-    return frozenset(signs) if min(signs) > 0 and max(signs) < 128 else None
-
-
-# Finding forms without an extra
-
-_LOOK = 4
-"""Characters of a form that the first look takes in."""
-_SIGHT = 8
-"""Characters of a form that are looked at before the anchor itself is matched."""
-_ANY = frozenset(range(128))
-
-
-class Sieve:
-    """Finds forms by tables of bits: the first look for groups of forms, the second for each.
-
-    The table of a place in a form has, for each byte, the bits of the groups (forms) that may have
-    it there. A place in the text can start a form of a group if all its entries have the group's
-    bit: Hyperscan's Teddy, with `bytes.translate` as the shuffle. So a hundred anchors take hardly
-    longer than one.
-    """
-
-    def __init__(self, forms: tuple[Form, ...]) -> None:
-        self._forms = [
-            form if len(form.signs) <= _SIGHT else replace(form, exact=False) for form in forms
-        ]
-        rows = [form.in_text() for form in forms]
-        groups = _grouped(rows)
-        self._looks = [_bits(groups, place).astype(np.uint8).tobytes() for place in range(_LOOK)]
-        # Of each 64 forms: one table for every two characters, read as one little-endian number.
-        self._pairs = [
-            [
-                (_bits(some, place + 1)[:, None] & _bits(some, place)[None, :]).ravel()
-                for place in range(0, _SIGHT, 2)
-            ]
-            for some in [
-                [[row] for row in rows[first : first + 64]] for first in range(0, len(rows), 64)
-            ]
-        ]
-
-    def __call__(self, codes: bytes) -> Iterable[tuple[Form, Places]]:
-        """All places of forms in an encoded text, in order."""
-        padded, size = codes + bytes(_SIGHT), len(codes)
-        seen = np.frombuffer(padded.translate(self._looks[0]), np.uint8)[:size]
-        for place, table in enumerate(self._looks[1:], 1):
-            seen = seen & np.frombuffer(padded.translate(table), np.uint8)[place : size + place]
-        starts = np.flatnonzero(seen.view(np.bool_))
-        ahead = np.ndarray(size, "<u8", padded, strides=(1,))[starts]
-        pairs = ahead.view("<u2").reshape(-1, _SIGHT // 2)
-        for number, tables in enumerate(self._pairs):
-            bits = tables[0].take(pairs[:, 0])
-            for place, bits_of in enumerate(tables[1:], 1):
-                bits &= bits_of.take(pairs[:, place])
-            kept = np.flatnonzero(bits)
-            bits, places = bits[kept], starts[kept]
-            present = int(np.bitwise_or.reduce(bits))
-            for bit in range(present.bit_length()):
-                if present >> bit & 1:
-                    found = places[(bits & np.uint64(1 << bit)) != 0]
-                    yield self._forms[64 * number + bit], found
-
-
-def _grouped(rows: Sequence[tuple[Signs, ...]]) -> list[list[tuple[Signs, ...]]]:
-    """Eight groups of forms that start alike: each joins the one that it makes least wider."""
-    groups: list[list[tuple[Signs, ...]]] = [[] for _ in range(8)]
-    unions: list[list[Signs]] = [[frozenset()] * _LOOK for _ in groups]
-    heads = {row: [*row[:_LOOK], *[_ANY] * (_LOOK - len(row))] for row in rows}
-    for row in sorted(heads, key=lambda row: -_share(heads[row])):
-        wider = [[a | b for a, b in zip(union, heads[row], strict=True)] for union in unions]
-        best = min(range(8), key=lambda group: _share(wider[group]) - _share(unions[group]))
-        groups[best].append(row)
-        unions[best] = wider[best]
-    return groups
-
-
-def _bits(groups: Sequence[Sequence[tuple[Signs, ...]]], place: int) -> NDArray[np.uint64]:
-    """For each byte, shape (256,), the bits of the groups that may have it at a place."""
-    table = np.zeros(256, np.uint64)
-    for number, rows in enumerate(groups):
-        for row in rows:
-            codes = list(row[place]) if place < len(row) else slice(None)
-            table[codes] |= np.uint64(1 << number)
-    return table
+    return frozenset(signs) if min(signs) > 0 and max(signs) <= _BEYOND - (not loose) else None

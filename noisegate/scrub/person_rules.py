@@ -23,7 +23,9 @@ _IBAN_LENGTHS = {
 }  # fmt: skip
 
 _CARD_WORD = re.compile(r"card|credit|debit|visa|amex|mastercard|maestro|\bpan\b|\bcc\b|payment")
-_CARD_NAMED = re.compile(r"\bcard(?: ?(?:number|no\.?|num|nr))?(?: is)?[ :=#\"']{1,4}\Z")
+_CARD_NAMED = re.compile(
+    r"\bcard(?:[ _]?(?:number|no\.?|num|nr))?(?: on file| ending| used)?(?: is)?[ :=#\"']{1,4}\Z"
+)
 _DATE = re.compile(
     r"(?:19|20)\d\d[-./ ][01]\d[-./ ][0-3]\d(?!\d)|\d\d[-./]\d\d[-./]\d{4}(?!\d)"
     r"|\d{1,3}(?:\.\d{1,3}){3}\Z"
@@ -111,7 +113,7 @@ def _check_international(match: re.Match[str]) -> Span | None:
     """A number with +: of a possible length for its country; without any grouping, a valid one."""
     start, end = found(match)
     text = match.string[start:end]
-    nanp = re.match(r"\+1[ .-]?\(?\d{3}\)?[ .-]{0,2}\d{3}[ .-]?\d{4}(?!\d)(?:x\d{1,5}\b)?", text)
+    nanp = re.match(r"\+1[ .-]?\(?\d{3}\)?[ .-]{0,2}\d{3}[ .-]?\d{4}(?!\d)(?:x\d{1,6}\b)?", text)
     if nanp:
         return start, start + nanp.end()
     grouped = not text[1:].isdigit()
@@ -162,6 +164,21 @@ def _check_spoken(match: re.Match[str]) -> Span | None:
     return start, start + len(text)
 
 
+_HEAD_OF_DATE = re.compile(r"\d{4}-\d\d-\d\d|(?:\d{1,3}\.){3}\d")
+
+
+def _check_phone_before(match: re.Match[str]) -> Span | None:
+    """A number right before its word: in groups, or of ten digits or more."""
+    text = match["x"]
+    digits = re.sub(r"\D", "", text.partition("x")[0])
+    plain = text.isdigit()
+    if not (10 if plain else 7) <= len(digits) <= 15 or len(set(digits)) == 1:
+        return None
+    if _HEAD_OF_DATE.match(text) or (plain and digits[0] in "01" and len(digits) > 11):
+        return None
+    return found(match) if re.fullmatch(r"[\d(][\d ()x/-]*|\d+(?:\.\d+){2,4}", text) else None
+
+
 PERSON_RULES = (
     Rule(
         "iban",
@@ -190,8 +207,8 @@ PERSON_RULES = (
         Entity.IBAN,
         Copy.LOWER,
         ("iban",),
-        r"(?i:(?<![0-9a-z])iban)(?:[ ][a-z]{2,10}){0,3}(?:\\?[\"'])?[ ]?[:=#]?[ ]?(?:\\?[\"'])?"
-        r"(?P<x>[A-Z]{2}\d\d(?:[0-9A-Z]{10,30}|(?:[ -][0-9A-Z]{4}){2,7}(?:[ -][0-9A-Z]{1,4})?))"
+        r"(?i:(?<![0-9a-z])iban)(?:[ ][a-z]{2,12}){0,3}(?:\\?[\"'])?[ ]?[:=#]?[ ]?(?:\\?[\"'])?"
+        r"(?P<x>[A-Z]{2}\d\d(?:[0-9A-Z]{8,30}|(?:[ -][0-9A-Z]{4}){2,7}(?:[ -][0-9A-Z]{1,4})?))"
         r"(?![0-9A-Za-z])",
         check=_check_named_iban,
         why="the word IBAN before the code of a country that has them",
@@ -231,7 +248,7 @@ PERSON_RULES = (
         Copy.TEXT,
         (r"\+[0-9(]",),
         r"(?<![0-9A-Za-z_+.)\]])(?<!\d/)(?P<x>\+\(?\d{1,3}\)?(?:[ .()/-]{0,3}\d){6,14}"
-        r"(?:x\d{1,5}\b)?)(?![0-9A-Za-z_])",
+        r"(?:x\d{1,6}\b)?)(?![0-9A-Za-z_])",
         check=_check_international,
         why="a number with + of a possible length for its country, by libphonenumber",
         examples=("⟦+1 (415) 555-0132⟧", "tel ⟦+49 30 1234567⟧.", "⟦+442071838750⟧"),
@@ -267,7 +284,7 @@ PERSON_RULES = (
         Copy.SHAPE,
         ("000[-. ](?:00[-. ])?0000",),
         r"(?<![0-9A-Za-z_.)+-])(?<![+\d][ .-])(?P<x>(?:1[ .-])?"
-        r"(?:\(\d{3}\)[ -]?|\d{3}[-. ])\d{3}[-. ]\d{4}(?:x\d{1,5}\b)?)"
+        r"(?:\(\d{3}\)[ -]?|\d{3}[-. ])\d{3}[-. ]\d{4}(?:x\d{1,6}\b)?)"
         r"(?![0-9A-Za-z_]|[-.][0-9A-Za-z])",
         head=r"[-. ]?\)?\d{3}\(?(?:[ .-]1)?",
         check=_check_national,
@@ -305,5 +322,23 @@ PERSON_RULES = (
         why="a number behind a word for phone",
         examples=("call me on ⟦9472 7916⟧?", "tel=⟦4155550132⟧", "not answering at ⟦(88) 684-334⟧"),
         counter_examples=("call 1234567 failed", "calls 12 3456789", "call at 2026-11-23 15:36"),
+    ),
+    Rule(
+        "phone_before",
+        Entity.PHONE,
+        Copy.LOWER,
+        ("office", "mobile", "fax", "cell"),
+        r"(?<![\w.:/+-])(?P<x>\(?\d(?:[ ().-]{0,2}\d){6,14}(?:x\d{1,6})?)[ -]"
+        r"\(?(?i:office|mobile|fax|cell)\b",
+        head=r"[ -]\(?(?:\d{1,6}x)?(?:\d[ ().-]{0,2}){6,14}\d\(?",
+        check=_check_phone_before,
+        why="a number right before a word for phone",
+        examples=(
+            "⟦42 078 6381⟧-office",
+            "⟦089 72 63 41⟧ office",
+            "⟦2813882583⟧ mobile",
+            "⟦001-846-853-9089x92556⟧ fax",
+        ),
+        counter_examples=("error 404 fax", "2026-11-23 15 office", "id 17003 1 cell"),
     ),
 )

@@ -7,7 +7,7 @@ from noisegate.scrub.rule import Rule
 from noisegate.scrub.secret_rules import SECRET_RULES
 from noisegate.scrub.user_rules import USER_RULES
 
-VERSION = 1
+VERSION = 2
 """Grows with every change of what comes out of the scrubber."""
 
 _EMAIL, *_ADDRESSES = NETWORK_RULES

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from noisegate.errors import SettingsError
-from noisegate.scrub.anchors import Anchors, Places, Sieve, merged
+from noisegate.scrub.anchors import Anchors, Opening, Places, encoded, merged
 from noisegate.scrub.policy import PSEUDONYM, PSEUDONYM_CHARS, Entity
 from noisegate.scrub.rule import Copy, Rule, Span, found
+from noisegate.scrub.sieve import Sieve
 
 Find = tuple[int, int, int]
 """Start, rank (the place of its rule in the order of priority), end."""
@@ -34,6 +35,7 @@ class _Compiled:
     anchors: tuple[int, ...]
     pattern: re.Pattern[str]
     head: re.Pattern[str] | None
+    opening: Opening | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Scanner:
                 ),
                 re.compile(rule.pattern),
                 re.compile(rule.head) if rule.head else None,
+                Opening(rule.pattern, rule.head) if rule.on is Copy.RUN else None,
             )
             for rank, rule in enumerate(rules)
         ]
@@ -132,12 +135,16 @@ class Scanner:
             stays: finds that are not replaced, and so give way to a pattern of the settings.
         """
         seen = Scan([f for f in others if not self._tokens.within(text, (f[0], f[2]))], [])
-        places = self._anchors.places(text)
+        codes = encoded(text)
+        places = self._anchors.places(text, codes)
         tokens = self._tokens if self._tokens.any_in(text) else None
         backwards = text[::-1]
         for compiled in self._compiled:
             if starts := [places[number] for number in compiled.anchors if number in places]:
-                _try_at(compiled, merged(starts), text, backwards, tokens, seen)
+                every = merged(starts)
+                if compiled.opening is not None:
+                    every = compiled.opening.of(codes, every)
+                _try_at(compiled, every, text, backwards, tokens, seen)
         finds = seen.finds if stays is None else _giving_way(seen.finds, self._own, text, stays)
         return Scan(_disjoint(finds, self._whole, text), seen.refused)
 

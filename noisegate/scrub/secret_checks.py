@@ -30,6 +30,8 @@ def check_keyword(match: re.Match[str]) -> Span | None:
     if key.lower() in ("key", "token", "secret"):  # api key: ...
         key = f"{before(match, 12).rstrip().rpartition(' ')[2]}_{key}"
     promise = promise_of(key)
+    if key_words(key)[-2:] == ["secret", "id"] and _UUID.fullmatch(value):  # as of Vault's AppRole
+        promise = Promise.NAMED
     if promise is Promise.NOTHING or _in_name(match):
         return None
     if not quoted:
@@ -72,7 +74,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def _once(key: str, value: str) -> bool:
     """Whether a token only makes a request count once, as AWS's `clientToken`."""
-    return key_words(key)[-2:-1] in (["client"], ["request"]) and bool(_UUID.search(value))
+    names = (["client", "token"], ["request", "token"])
+    return key_words(key)[-2:] in names and bool(_UUID.search(value))
 
 
 def _long(value: str) -> bool:
@@ -116,6 +119,8 @@ def _may_be_password(match: re.Match[str], key: str, value: str, quoted: bool) -
     if lower == "nopasswd" or value in ("0", "1"):
         return False
     if lower in ("pass", "pw") and re.fullmatch(r"[\d.,%/]{1,6}", value):
+        return False
+    if key == "PASS" and match["op"] == ": " and known_form(value):  # a test's result
         return False
     if quoted:
         return value.lower() not in PROSE and not _JSON_GOES_ON.match(value)
@@ -239,7 +244,9 @@ _DIRECTIVES = words("requirepass masterauth bindpw rootpw adminpw bindpwd rootpw
 
 def check_flag(match: re.Match[str]) -> Span | None:
     """A command's option whose name promises a secret, and its value after a blank."""
-    promise, value = promise_of(match["key"]), match["x"]
+    promise, value = promise_of(match["key"]), match.string[slice(*found(match))]
+    if " " in value and not (match["dash"] and promise is Promise.PASSWORD):
+        return None
     if is_placeholder(value) or value.lower() in PROSE or _NO_VALUE.match(value):
         return None
     if not match["dash"]:  # as in a configuration file: `requirepass x`
@@ -257,17 +264,20 @@ def check_flag(match: re.Match[str]) -> Span | None:
 
 # Which commands take a secret after which option.
 _COMMANDS = {
-    "p": r"sshpass|(?:mongo\w*|plink|pscp|influx\w*|clickhouse-client|cqlsh|rpk|mosquitto_\w+)\b.*"
+    "p": r"sshpass|(?:mongo\w*|plink|pscp|psexec\w*|influx\w*|clickhouse-client)\b.*"
+    r"|(?:cqlsh|rpk|mosquitto_\w+)\b.*"
     r"|(?:docker|podman|nerdctl|skopeo|helm|oras|buildah|az|oc|cf|tsh|argocd|skopeo)\b.*\blogin\b.*",
     "p+": r"(?:mysql|mariadb)[\w-]*\b.*|sshpass|7z\w?\b.*",
     "a": r"redis-cli\b.*|http\b.*",
     "u": r"curl\b.*",
     "w": r"ldap\w+\b.*",
+    "k": r"openssl[ ](?:enc|aes[\w-]*|des[\w-]*)\b.*",
+    "K": r"openssl[ ](?:enc|aes[\w-]*|des[\w-]*)\b.*",
     "c": r"snmp\w+\b.*",
     "A": r"snmp\w+\b.*",
     "X": r"snmp\w+\b.*",
-    "P": r"\w*mosquitto\w*\b.*|(?:un)?zip\b.*|(?:sqlcmd|bcp|isql|kinit|keytool)\b.*",
-    "U": r"(?:smbclient|rpcclient|smbmap|net|mount\.cifs|wmic|crackmapexec)\b.*|curl\b.*",
+    "P": r"\w*mosquitto\w*\b.*|(?:un)?zip\b.*|(?:sqlcmd|bcp|isql|kinit|keytool|ipmitool)\b.*",
+    "U": r"(?:smbclient|rpcclient|smbmap|net|mount\.cifs|wmic|winexe|crackmapexec)\b.*|curl\b.*",
 }
 _COMMAND = {
     flag: re.compile(rf"(?:\A|[^\w.-])(?:{commands})\Z") for flag, commands in _COMMANDS.items()
@@ -327,9 +337,11 @@ def check_code(match: re.Match[str]) -> Span | None:
 
 
 def check_sasl(match: re.Match[str]) -> Span | None:
-    """RFC 4616: base64 of names and a password between NULs."""
+    """RFC 4616: base64 of names and a password between NULs; after LOGIN, base64 of words."""
     try:
         clear = base64.b64decode(match["x"] + "=" * (-len(match["x"]) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
+    if match["login"]:
+        return found(match) if clear.isascii() and clear.decode().isprintable() else None
     return found(match) if b"\0" in clear else None

@@ -58,12 +58,15 @@ SECRET_PLACE_RULES = (
         Entity.SECRET,
         Copy.LOWER,
         ("uth",),
-        r"(?i:auth(?:enticate)?[ ]plain[ ])(?P<x>[0-9A-Za-z+/]{6,512}+={0,2})",
+        r"(?i:auth(?:enticate)?[ ](?:plain|(?P<login>login))[ ])(?P<x>[0-9A-Za-z+/]{6,512}+={0,2})",
         head="(?i:a)",
         check=check_sasl,
         why="what a client of SMTP or IMAP logs in with: base64 with NULs",
-        examples=("C: AUTH PLAIN ⟦AGpvZQBo" + "dW50ZXIyMg==⟧",),
-        counter_examples=("AUTH PLAIN LOGIN supported",),
+        examples=(
+            "C: AUTH PLAIN ⟦AGpvZQBo" + "dW50ZXIyMg==⟧",
+            "AUTH LOGIN ⟦am9lQGV4" + "YW1wbGUuY29t⟧",
+        ),
+        counter_examples=("AUTH PLAIN LOGIN supported", "AUTH LOGIN failed"),
     ),
     Rule(
         "redis_auth",
@@ -156,8 +159,10 @@ SECRET_PLACE_RULES = (
         Entity.SECRET,
         Copy.LOWER,
         _KEYWORDS,
-        r"""(?<![\w./-])(?P<dash>--?)?(?P<key>[A-Za-z][\w-]{1,40}+)[ ]["']?"""
-        rf"""(?P<x>(?!-){BARE}{{1,256}})""",
+        r"""(?<![\w./-])(?P<dash>--?)?(?P<key>[A-Za-z][\w-]{1,40}+)[ ]"""
+        r"""(?:"(?P<x1>[^\s,:}\]"\\\0][^"\\\0\n]{0,255}+)(?=")"""
+        r"""|'(?P<x2>[^\s,:}\]'\\\0][^'\\\0\n]{0,255}+)(?=')|["']?"""
+        rf"""(?P<x>(?!-){BARE}{{1,256}}))""",
         head=r"[\w-]{0,40}",
         check=check_flag,
         why="a command's option whose name promises a secret",
@@ -165,6 +170,7 @@ SECRET_PLACE_RULES = (
             "login --password ⟦hunter2⟧ -u x",
             "--auth-token '⟦a1b2c3⟧'",
             "bindpw ⟦b1nd-me-2⟧",
+            "gpg --passphrase '⟦correct horse⟧' -d x",
         ),
         counter_examples=("--password <PASSWORD>", "--token-file /run/x", "--pass $PASS"),
     ),
@@ -172,12 +178,16 @@ SECRET_PLACE_RULES = (
         "password_argument",
         Entity.SECRET,
         Copy.TEXT,
-        (r" -(?:[acpuwAPUX]|-user |-proxy-user )",),
-        rf"""[ ]-(?P<flag>[acpuwAPUX]|-user|-proxy-user)(?P<gap>[ ]?)["']?"""
-        rf"""(?P<x>(?!-){BARE}{{1,256}})""",
+        (r" -(?:[ackpuwAKPUX]|-user |-proxy-user )",),
+        r"""[ ]-(?P<flag>[ackpuwAKPUX]|-user|-proxy-user)(?P<gap>[ ]?)["']?"""
+        rf"""(?P<x>(?:[\w.]{{1,32}}\\{{1,2}}(?=[\w.-]{{1,64}}%))?(?!-){BARE}{{1,256}})""",
         check=check_argument,
         why="this option of this command takes a password",
-        examples=("mysql -u root -p⟦S3cret!⟧ -h db", "curl -s -u ⟦admin:hunter2⟧ https://x"),
+        examples=(
+            "mysql -u root -p⟦S3cret!⟧ -h db",
+            "curl -s -u ⟦admin:hunter2⟧ https://x",
+            r"smbclient -U '⟦CORP\bob%Win-ter9⟧' //fs/share",
+        ),
         counter_examples=("mysql -p -h db", "curl -u admin https://x", "ssh -p 22 db"),
     ),
     Rule(
@@ -194,6 +204,7 @@ SECRET_PLACE_RULES = (
         r"""|(?:password|passwd|key|secret)[ ]ENC[ ](?P<x8>[0-9A-Za-z+/]{12,256}+={0,2})"""
         r"""|(?:password|passwd|key|secret)[ ][05789][ ]"""
         r"""(?P<x4>\$[^\s"'\\\0]{8,128}+|[0-9A-F]{6,128}+)"""
+        r"""|(?-i:PASSWORD[ ][a-z_]{3,32})[ ]=[ ](?P<x9>[^\s"'\\\0]{8,96}+)"""
         r"""|/user:[^\s\0]{1,96}[ ]["']?(?P<x5>(?![/*])[^\s"'\\\0]{3,96}+)"""
         r"""|echo[ ](?:-n[ ])?["']?(?P<x6>[^\s"'|$\\\0]{4,96}+)["']?[ ]?\|[ ]?"""
         r"""(?:docker|podman|helm|oras|sudo|passwd|chpasswd|gpg|cryptsetup|smbpasswd)(?![\w-]))""",

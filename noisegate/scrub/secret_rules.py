@@ -15,6 +15,7 @@ from noisegate.scrub.secret_checks import (
     check_vendor,
     check_webhook,
 )
+from noisegate.scrub.secret_line_rules import SECRET_LINE_RULES
 from noisegate.scrub.secret_place_rules import SECRET_PLACE_RULES
 from noisegate.scrub.vendor_tokens import VENDOR_HEAD, VENDOR_TOKENS, WEBHOOKS
 
@@ -167,4 +168,5 @@ SECRET_RULES = (
         counter_examples=("costs $5 and $1$", "awk '{print $1$2}'"),
     ),
     *SECRET_PLACE_RULES,
+    *SECRET_LINE_RULES,
 )

@@ -8,7 +8,7 @@ from noisegate.scrub.user_names import is_name, named
 
 _CLIENTS = {
     "u": r"mysql\w*|mariadb[\w-]*|mycli|xtrabackup|mongo\w*|(?:docker|podman|nerdctl|skopeo|buildah"
-    r"|registry|oras|auth|oc|az|cf|argocd|tsh) login|cqlsh|snowsql|sqlcmd|clickhouse-client"
+    r"|registry|oras|auth|oc|cf|argocd|tsh) login|az|cqlsh|snowsql|sqlcmd|clickhouse-client"
     r"|ansible[\w-]*|lftp|ncftp\w*|curl|mosquitto_\w+|snmp\w+|rabbitmqadmin|influx|couchbase-cli"
     r"|cbq|ps|pgrep|pkill|killall|lsof|id|psexec\w*|winexe|evil-winrm|knife|quota|edquota"
     r"|setquota|pdbedit|rdesktop|netexec|crackmapexec|squeue|sacct|scancel|squota|qstat|bjobs",
@@ -43,6 +43,8 @@ def _check_option(match: re.Match[str]) -> Span | None:
 
 
 def _check_long_option(match: re.Match[str]) -> Span | None:
+    if match[0].startswith("--"):
+        return None if "kubectl" not in before(match, 96) else named(match)
     return named(match) if _OPTION_BEFORE.search(before(match, 48)) else None
 
 
@@ -114,8 +116,10 @@ USER_COMMAND_RULES = (
         "user_long_option",
         Entity.USER,
         Copy.LOWER,
-        ("user", "login"),
-        r"(?:user(?:[_-]?name)?|login)[ ]\\?[\"']?(?P<x>" + _ACCOUNT + r")(?![\w.:/=(\\%$])",
+        ("user", "login", "--as[ =]"),
+        r"(?:user(?:[_-]?name)?[ ]|login[ ]|--as[ =])\\?[\"']?(?P<x>"
+        + _ACCOUNT
+        + r")(?![\w.:/=(\\%$])",
         check=_check_long_option,
         why="an option that is called after users",
         examples=(
@@ -123,6 +127,7 @@ USER_COMMAND_RULES = (
             "redis-cli --user ⟦jane⟧ --pass x",
             "vault login -method=ldap -username ⟦jane⟧",
             "run --db-user '⟦jane⟧'",
+            "kubectl get pods --as=⟦jane⟧",
         ),
         counter_examples=(
             "run --user 1000:1000",
@@ -146,6 +151,7 @@ USER_COMMAND_RULES = (
         r"|kinit(?:[ ]-[\w+-]{1,24}){0,4}[ ](?P<x3>NAME)(?=[ @/]|\Z|\0|\n)"
         r"|(?:create|drop|set|get|del|remove|delete)user[ ](?P<x4>NAME)"
         r"(?=[ ]{0,8}(?:\Z|\0|\n|[ ][-+>~&|]))"
+        r"|user[ ](?P<x6>NAME)(?=(?:[ ][^\s/]\S{0,64})?[ ]/(?:add|del|active|domain))"
         r"|user[ ](?:add|del|mod|delete|create|remove|show|info|passwd|disable|enable|lock|unlock"
         r"|resetpassword)[ ](?P<x5>NAME)(?=[ ]{0,8}(?:\Z|\0|\n|[ ]-)))"
         r"(?![\w./=(])".replace("NAME", _ACCOUNT),
@@ -158,6 +164,7 @@ USER_COMMAND_RULES = (
             "htpasswd -b /etc/nginx/.htpasswd ⟦jane⟧ x",
             "kinit ⟦jane⟧@CORP",
             "createuser ⟦jane⟧ --pwprompt",
+            "net user ⟦jane⟧ x /add",
             "ipa user add ⟦jane⟧ --first=x",
         ),
         counter_examples=("rabbitmqctl list_users", "passwd: bad", "user add failed", "kinit -k"),
@@ -175,7 +182,7 @@ USER_COMMAND_RULES = (
         r"|(?i:owner[ ]to[ ]QUOTE(?P<x2>NAME)(?=\\?[\"'`;]|\s?\Z|\0|\n))"
         r"|(?i:(?<![\w-])(?:grant|revoke)[ ]PRIVILEGE(?:[ ,]{1,2}[a-z]{2,16}){0,8}"
         r"(?:[ ]on[ ][^;\n\0]{1,96}?)?[ ](?:to|from)[ ](?:role[ ]|user[ ])?QUOTE(?P<x3>NAME)"
-        r"(?=\\?[\"'`;,@]|[ ]with[ ]|\s?\Z|\0|\n)))(?![\w.-])".replace("NAME", _ACCOUNT)
+        r"(?=\\?[\"'`;,@]|[ ]with[ ]|\s?\Z|\0|\n)))(?![\w.\\-]|[ ]AUTH)".replace("NAME", _ACCOUNT)
         .replace("QUOTE", _QUOTE)
         .replace("PRIVILEGE", _PRIVILEGE),
         check=_check_account,
@@ -215,8 +222,8 @@ USER_COMMAND_RULES = (
         "user_passwd_line",
         Entity.USER,
         Copy.SHAPE,
-        (":a:0000", ":*:0000"),
-        r"(?<![\w./-])(?P<x>[A-Za-z_][\w.-]{0,63}):[x*]:\d{4,9}:\d{1,9}:",
+        (":a:0000",),
+        r"(?<![\w./-])(?P<x>[A-Za-z_][\w.-]{0,63}):x:\d{4,9}:\d{1,9}:",
         head=r"[\w.-]{1,64}",
         check=named,
         why="a line of passwd",

@@ -1,6 +1,7 @@
 """What a user's name is, and what only stands where names do: system accounts, words of prose."""
 
 import re
+from functools import lru_cache
 
 from noisegate.scrub.rule import Span, found, words
 from noisegate.scrub.values import is_placeholder
@@ -29,7 +30,8 @@ _NOT_NAMES = words("""
     out after before during when while who which does did had may might must should do
     connections connection authenticated logged denied disabled locked exists already attempted
     attempt attempts could would more than all some many every each other another new old yes y
-    n arn sid uid gid created updated removed changed revoked granted attribute attributes context
+    n arn sid uid gid still created updated removed changed revoked granted attribute attributes
+    context
     mapping mappings creation deletion
 """)
 
@@ -127,6 +129,7 @@ DOMAIN_TAIL = r"(?:\\{1,2}[\w.$-]{1,64})?"
 """The name itself, where `NAME` was a Windows domain."""
 
 
+@lru_cache(maxsize=4096)
 def is_name(name: str) -> bool:
     """Whether a word that stands where names stand can be one."""
     lower = name.lower()
@@ -141,6 +144,7 @@ def is_name(name: str) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def is_person(name: str) -> bool:
     """Whether a word looks like the name of a person by itself: `jane`, `jane_doe`, `j.doe`."""
     parts = re.split(r"[._-]", name.lower().rstrip("0123456789"))

@@ -48,10 +48,9 @@ def _check_group(match: re.Match[str]) -> Span | None:
     return named(match) if re.search(rf"uid=\d+\({re.escape(name)}\)", near) else None
 
 
-def _check_said(match: re.Match[str]) -> Span | None:
-    """Where words of prose may stand, only a person's name."""
-    prose = match["x1"] or (match["x4"] and before(match, 8).endswith("access "))
-    return of_person(match) if prose else named(match)
+def _check_who(match: re.Match[str]) -> Span | None:
+    """Before `logged in` words of prose may stand, too: there only a person's name."""
+    return of_person(match) if match["x1"] else named(match)
 
 
 def _check_listing(match: re.Match[str]) -> Span | None:
@@ -71,7 +70,8 @@ USER_PHRASE_RULES = (
         (" as:? [0-9a-z_\"'\\\\]", 'role "'),
         r"""(?i:[ ]as):?[ ](?:user[ ])?(?:\\?["'](?P<x3>[A-Za-z_][\w.-]{0,63})(?=\\?["'])"""
         r"""|(?P<x1>[A-Za-z_][\w.-]{0,63})""" + _TO_END + r""")"""
-        r"""|role[ ]\\?"(?P<x2>[A-Za-z_][\w.-]{0,63})\\?"[ ](?:does not exist|is not permitted|has no)""",
+        r"""|(?i:role)[ ]\\?"(?P<x2>[A-Za-z_][\w.-]{0,63})\\?\""""
+        r"""(?:[ ](?:does not|is not|has no)|\s?\Z|\0|\n)""",
         check=_check_as,
         why="who somebody logs in as",
         examples=(
@@ -107,6 +107,22 @@ USER_PHRASE_RULES = (
         counter_examples=("proxy: Authentication failed", "Authentication of clients"),
     ),
     Rule(
+        "user_mailbox",
+        Entity.USER,
+        Copy.LOWER,
+        ("from=<[a-z_]", "to=<[a-z_]"),
+        r"(?<![\w.-])(?:from|(?:orig_)?to)=(?:<(?P<x1>NAME)(?:@[A-Za-z][\w-]{0,62})?>"
+        r")".replace("NAME", _NAME),
+        head="(?:_giro)?",
+        check=named,
+        why="a mailbox of this host in a line of a mail server",
+        examples=(
+            "pickup: uid=1001 from=<⟦jane⟧>",
+            "to=<⟦jane⟧@web1>, orig_to=<root>",
+        ),
+        counter_examples=("from=<>", "to=<root>", "from=now-1h&to=now"),
+    ),
+    Rule(
         "user_account",
         Entity.USER,
         Copy.LOWER,
@@ -133,21 +149,19 @@ USER_PHRASE_RULES = (
         "user_assigned",
         Entity.USER,
         Copy.LOWER,
-        ("assign", "owner", "escalated to "),
+        ("assign", "owner"),
         r"(?:(?i:assigned|assignee[ ]changed|owner[ ]changed|ownership[ ]transferred)[ ]from[ ]@?"
         r"(?P<x1>[A-Za-z][\w.-]{1,63})(?=[ ]to[ ])"
-        r"|(?i:assigned|escalated)[ ]to:?[ ]@?(?P<x2>[A-Za-z][\w.-]{1,63}))(?![\w/@:])",
+        r"|(?i:assigned)[ ]to:?[ ]@?(?P<x2>[A-Za-z][\w.-]{1,63}))(?![\w/@:])",
         check=of_person,
         why="a person to whom work is given or from whom it is taken",
         examples=(
             "Ticket OPS-1 reassigned from ⟦jane.doe⟧ to bob.roe",
             "incident assigned to ⟦jane.doe⟧.",
-            "escalated to @⟦jane.doe⟧",
         ),
         counter_examples=(
             "partition reassigned from broker1 to broker2",
             "pod assigned to node",
-            "escalated to secondary",
         ),
     ),
     Rule(
@@ -173,6 +187,7 @@ USER_PHRASE_RULES = (
         r"|(?i:display_?name)\\?\":[ ]?\\?\"(?:ldap|userpass|oidc|okta|github|radius|kerberos|jwt)-"
         r"(?P<x3>[A-Za-z_][\w.@-]{0,63})\\?\""
         r"|(?i:user(?:id)?):\[\d{1,3}\][ ]\\?[\"'](?P<x4>[A-Za-z_][\w.$-]{0,63})\\?[\"']"
+        r"|(?i:principalid)\\?\":[ ]?\\?\"A[A-Z]{3}[0-9A-Z]{12,20}:(?P<x6>[A-Za-z_][\w.@-]{0,63})"
         r"|(?i:user[ ]slice[ ]of)[ ](?P<x5>(?!UID\b)[A-Za-z_][\w.-]{0,63}))",
         check=named,
         why="behind how a system marks a principal",
@@ -180,6 +195,7 @@ USER_PHRASE_RULES = (
             "Principal = User:⟦jane⟧ is Denied operation",
             "client principal ⟦jane⟧@CORP expired",
             '"display_name":"ldap-⟦jane⟧"',
+            '"principalId":"AROAEXAMPLEEXAMPLE12:⟦jane.doe⟧"',
             'CLIENT USER:[4] "⟦jane⟧"',
             "Created slice User Slice of ⟦jane⟧.",
         ),
@@ -223,8 +239,8 @@ USER_PHRASE_RULES = (
         "user_told",
         Entity.USER,
         Copy.LOWER,
-        ("on-call ", "paging ", "paged ", "notified ", "handed ", "scalating to ", "contact "),
-        r"(?i:on-call|paging|paged|notified|handed[ ](?:over|off)[ ]to|scalating[ ]to|contact)[ ]"
+        ("on-call ", "pag(?:ing|ed) ", "notified ", "handed ", "scalat(?:ing|ed) to "),
+        r"(?i:on-call|paging|paged|notified|handed[ ](?:over|off)[ ]to|scalat(?:ing|ed)[ ]to)[ ]"
         r"(?:(?i:engineer|person|user|for[ ][\w-]{1,32}[ ]is|is)[ ])?@?"
         r"(?P<x>[A-Za-z]{1,32}(?:[._-][A-Za-z]{2,32})?)(?![\w@:/-]|\.\w)",
         check=of_person,
@@ -233,8 +249,9 @@ USER_PHRASE_RULES = (
             "paging ⟦jane.doe⟧ for incident 12",
             "on-call engineer ⟦mlopez⟧ did not respond",
             "handed over to ⟦jane_doe⟧",
+            "escalated to @⟦jane.doe⟧",
         ),
-        counter_examples=("contact support", "on-call rotation", "notified by mail"),
+        counter_examples=("escalated to secondary", "on-call rotation", "notified by mail"),
     ),
     Rule(
         "user_said",
@@ -244,50 +261,70 @@ USER_PHRASE_RULES = (
             "login",
             "logged ",
             "denied to ",
-            "' to (?:shadow )?group",
             "group: name=",
             r"\) (?:list|replace|begin edit|end edit) \(",
             "-name ",
-            "permissions: set",
-            "krbtgt",
-            "to root on",
-            ":root",
+            "thin:",
         ),
-        r"(?:(?P<x1>NAME)[ ](?:is[ ]now[ ])?log(?:in[ ](?:failed|success|attempt)|ged[ ](?:in|out|on))"
-        r"|login[ ](?:failure|failed|denied|success\w{0,6}):?[ ](?P<x2>NAME)[ ](?=\d{1,3}\.)"
-        r"|(?i:logged)[ ](?:in|out):[ ](?P<x3>NAME)(?=[\s.,;(]|\Z)"
-        r"|(?:(?<=\.git )|(?<=access ))denied[ ]to[ ](?P<x4>NAME)(?=[.,]?(?:\s|\Z|\0))"
-        r"|'(?P<x5>NAME)'[ ]to[ ](?:shadow[ ])?group"
-        r"|group:[ ]name=(?P<x6>NAME)(?=,[ ]GID=\d{4})"
-        r"|\)[ ](?:LIST|REPLACE|BEGIN[ ]EDIT|END[ ]EDIT)[ ]\((?P<x7>NAME)\)"
-        r"|(?<=-user)-name[ ](?P<x8>NAME)(?![\w/.])"
-        r"|permissions:[ ]Set\((?P<x9>NAME)[,)]"
-        r"|(?P<x10>NAME)@[A-Z][\w.-]{1,63}[ ]for[ ]krbtgt"
-        r"|(?P<x11>NAME)(?:[ ]to[ ]root[ ]on[ ]|:root(?=\s?\Z)))".replace("NAME", _NAME),
-        head=r"(?:[ ]rof[ ][\w.-]{1,64}@[\w.-]{1,64}|'?[\w.-]{1,64}|(?:[ ]won[ ]si)?[ ][\w.-]{1,64})?",
-        check=_check_said,
-        why="where a system writes who logged in, was refused, or belongs to a group",
+        r"(?:login[ ](?:failure|failed|denied|success\w{0,6}):?[ ](?P<x1>NAME)[ ](?=\d{1,3}\.)"
+        r"|(?i:logged)[ ](?:in|out):[ ](?P<x2>NAME)(?=[\s.,;(]|\Z)"
+        r"|(?<=\.git )denied[ ]to[ ](?P<x3>NAME)(?=[.,]?(?:\s|\Z|\0))"
+        r"|group:[ ]name=(?P<x4>NAME)(?=,[ ]GID=\d{4})"
+        r"|\)[ ](?:LIST|REPLACE|BEGIN[ ]EDIT|END[ ]EDIT)[ ]\((?P<x5>NAME)\)"
+        r"|(?<=-user)-name[ ](?P<x6>NAME)(?![\w/.])"
+        r"|login[ ](?P<x8>NAME)(?=[ ]{1,4}password[ ])|thin:(?P<x7>NAME)/)".replace("NAME", _NAME),
+        check=named,
+        why="behind the words that say who logged in, was refused, or is in a group",
         examples=(
-            "[INFO] ⟦jane⟧ is now logged in",
-            "Administrator ⟦jane⟧ login failed from ssh",
             "login failure: ⟦xqwert⟧ 192.0.2.1 tty0",
             "User logged in: ⟦jane⟧",
             "Permission to a/x.git denied to ⟦jane⟧.",
-            "usermod[1]: add '⟦jane⟧' to group 'docker'",
             "new group: name=⟦jane⟧, GID=1005",
-            "(jane) LIST (⟦jane⟧)",
+            "(root) LIST (⟦jane⟧)",
+            "machine git.example.com login ⟦jane⟧ password x",
+            "jdbc:oracle:thin:⟦jane⟧/x@//db1:1521/x",
             "aws iam create-access-key --user-name ⟦jane⟧",
-            "view permissions: Set(⟦jane⟧); groups",
-            "NEEDED_PREAUTH: ⟦jane⟧@CORP for krbtgt/CORP",
-            "BAD SU ⟦jane⟧ to root on /dev/pts/0",
         ),
         counter_examples=(
             "users logged in",
-            "last login failed",
             "access denied to resource",
-            "'x' to",
             "new group: name=docker, GID=999",
+            "login failed: bad 12",
         ),
+    ),
+    Rule(
+        "user_who",
+        Entity.USER,
+        Copy.LOWER,
+        (
+            "login",
+            "logged ",
+            "' to (?:shadow )?group",
+            "krbtgt",
+            "to root on",
+            ":root",
+            ": no such user",
+        ),
+        r"(?:(?P<x1>NAME)[ ](?:is[ ]now[ ])?log(?:in[ ](?:failed|success|attempt)"
+        r"|ged[ ](?:in|out|on))"
+        r"|'(?P<x2>NAME)'[ ]to[ ](?:shadow[ ])?group"
+        r"|(?P<x3>NAME)@[A-Z][\w.-]{1,63}[ ]for[ ]krbtgt"
+        r"|(?P<x4>NAME)(?:[ ]to[ ]root[ ]on[ ]|:root(?=\s?\Z))"
+        r"|(?P<x5>NAME):[ ]no[ ]such[ ]user)".replace("NAME", _NAME),
+        head=r"(?:[ ]rof[ ][\w.-]{1,64}@[\w.-]{1,64}|(?:[ ]won[ ]si)?[ ][\w.-]{1,64}"
+        r"|[\w.-]{1,64}'?)",
+        check=_check_who,
+        why="before the words that say who logged in, became root, or joined a group",
+        examples=(
+            "[INFO] ⟦jane⟧ is now logged in",
+            "Administrator ⟦jane⟧ login failed from ssh",
+            "usermod[1]: add '⟦jane⟧' to group 'docker'",
+            "NEEDED_PREAUTH: ⟦jane⟧@CORP for krbtgt/CORP",
+            "BAD SU ⟦jane⟧ to root on /dev/pts/0",
+            "su: + /dev/pts/0 ⟦jane⟧:root",
+            "id: ⟦jane⟧: no such user",
+        ),
+        counter_examples=("users logged in", "last login failed", "'x' to", "chown x:root /x"),
     ),
     Rule(
         "user_listing",

@@ -15,8 +15,10 @@ from noisegate.scrub.user_names import (
 from noisegate.scrub.values import OPERATOR, SHORT_VALUE
 
 _USER_KEY = re.compile(
-    r"(?:\A|(?-i:[a-z0-9](?=[A-Z]))|[_.-])(?:(?:s|d|r|e|cs|src|dst|auth|xauth|unauth|db|os|vpn)?user"
-    r"(?:[_.-]?name)?|login|login_?name|logname|acct|usr|uname|user[_.]?id|e?mail|principal_?name|principal|remote_?user|set_id"
+    r"(?:\A|(?-i:[a-z0-9](?=[A-Z]))|[_.-])(?:(?:s|d|r|e|cs|src|dst|auth|xauth|unauth|db|os"
+    r"|vpn)?user"
+    r"(?:[_.-]?name)?|login|login_?name|logname|acct|usr|uname|user[_.]?id|e?mail"
+    r"|principal_?name|principal|remote_?user|set_id"
     r"|sam_?account_?name|actor|assignee|assigned_?to|(?-i:AccountID))\Z",
     re.IGNORECASE,
 )
@@ -125,12 +127,19 @@ _NO_DOMAIN = words("""
 def _check_domain(match: re.Match[str]) -> Span | None:
     name = match.string[slice(*found(match))]
     single = match["bar"] == "\\"
+    if not match["domain"].isupper() and not is_person(name):
+        return None
     # `FAILED\nretry`: after one backslash these letters are an escape's.
     if match["domain"] in _NO_DOMAIN or (single and name[0] in "nrtbfu0x"):
         return None
-    return None if name.endswith("$") or re.search(r"\.\w{2,4}\Z", name) else named(match)
+    return None if name.endswith("$") or _FILE.search(name) else named(match)
 
 
+_FILE = re.compile(
+    r"\.(?:exe|dll|log|txt|sys|ini|dat|xml|json|tmp|bat|cmd|ps1|msi|cfg|conf|py|csv|zip|cs|js|inf|db"
+    r"|pdb|md|sql|bak|evtx|lnk|pst|docx?|xlsx?|pdf|html?|ya?ml|config|h|c|cpp|net|com|org|io)\Z",
+    re.IGNORECASE,
+)
 _GROUPS = words("""
     admins users user group groups domain computers controllers team service services account
     accounts root ca authority intermediate issuing server client certificate global signing
@@ -157,7 +166,7 @@ USER_PLACE_RULES = (
         r"(?:(?:(?<![\w.-])|(?<=/var)|(?<=/usr)|(?<=/export)|(?<=/nfs)|(?<=/mnt)|(?<=/data)"
         r"|(?<=/efs)|(?<=\\[nrt]))/home/|(?<!\w/)(?<=/)Users/"
         r"|(?<=:[\\/])(?i:users)[\\/]"
-        r"|(?<=:\\\\)(?i:users)\\\\)"
+        r"|(?<=:\\\\)(?i:users)\\\\|(?<=[\w$]\\)(?i:users)\\)"
         r"(?P<x>[0-9A-Za-z_][\w.@$-]{0,63})(?![\w(@%]|:(?!\s))",
         check=_check_home,
         why="the directory of a user's own, under home or Users",
@@ -277,16 +286,17 @@ USER_PLACE_RULES = (
         Entity.USER,
         Copy.TEXT,
         (r"\\[0-9A-Za-z]", r"\]\\"),
-        r"(?<![\w\\/:.%{}<>-])(?P<domain>[A-Z][0-9A-Z-]{1,15})(?:\]\\{1,2}\[(?P<x1>"
+        r"(?<![\w\\/:.%{}<>-])(?P<domain>[A-Za-z][0-9A-Za-z-]{1,15})(?:\]\\{1,2}\[(?P<x1>"
         + NAME
         + r")\]|(?P<bar>\\\\?)(?P<x2>[0-9A-Za-z][\w.$-]{1,63})(?![\w\\/(*?+@:]|-))",
-        head=r"\\?[0-9A-Z-]{2,16}",
+        head=r"\\?[0-9A-Za-z-]{2,16}",
         check=_check_domain,
         why="a Windows domain and one of its users",
         examples=(
             r"CORP\⟦jdoe⟧ was locked out",
             r'"CORP\\⟦natalie⟧"',
             r"(LOCAL\⟦jane⟧, 321)",
+            r"contoso\⟦jane.doe⟧ logged",
             r"mapped to [CORP]\[⟦jane⟧]",
         ),
         counter_examples=(
@@ -303,7 +313,8 @@ USER_PLACE_RULES = (
         Entity.USER,
         Copy.LOWER,
         ("uid=", "cn="),
-        r"(?:(?<=\()uid=(?P<x4>[A-Za-z_][\w.-]{0,63})\)|(?i:uid=(?P<x1>[A-Za-z][\w.-]{0,63}),[ ]?(?:ou|cn|dc|o)="
+        r"(?:(?<=\()uid=(?P<x4>[A-Za-z_][\w.-]{0,63})\)|(?i:uid)=(?P<x5>[A-Za-z_][\w.-]{0,63});"
+        r"|(?i:uid=(?P<x1>[A-Za-z][\w.-]{0,63}),[ ]?(?:ou|cn|dc|o)="
         r"|cn=(?:(?P<x2>[\w.-]{1,64}),[ ]?(?:ou|cn)=(?:people|users?|staff|employees|members)\b"
         r"|(?P<x3>(?-i:[^\W\d_a-z]\w{1,31}(?:[ ][^\W\d_a-z]\w{1,31}){1,2})),[ ]?(?:ou|cn)=)))",
         check=_check_directory_name,
@@ -312,6 +323,7 @@ USER_PLACE_RULES = (
             "bind as uid=⟦jane⟧,ou=people,dc=example",
             "cn=⟦jdoe⟧,ou=Users,dc=x",
             "(&(objectClass=person)(uid=⟦jane⟧))",
+            "Server=db1;Uid=⟦jane⟧;Pwd=x",
             "CN=⟦Jane Doe⟧,OU=Staff,DC=corp",
         ),
         counter_examples=(

@@ -3,20 +3,13 @@
 import re
 
 from noisegate.scrub.policy import Entity
-from noisegate.scrub.rule import Copy, Rule, Span, before, found, words
+from noisegate.scrub.rule import Copy, Rule, Span, before, found
+from noisegate.scrub.user_by_rules import USER_BY_RULES
 from noisegate.scrub.user_command_rules import USER_COMMAND_RULES
 from noisegate.scrub.user_names import DOMAIN_TAIL, NAME, is_name, is_person, named, of_person
 from noisegate.scrub.user_names import SYSTEM_ACCOUNTS as SYSTEM_ACCOUNTS
 from noisegate.scrub.user_phrase_rules import USER_PHRASE_RULES
 from noisegate.scrub.user_place_rules import USER_PLACE_RULES
-
-_DEEDS = words("""
-    created updated modified changed acked acknowledged approved resolved silenced deployed
-    requested reported closed opened triggered started initiated reviewed muted merged pushed
-    committed restarted stopped deleted removed disabled enabled locked unlocked assigned
-    escalated owned run executed cancelled canceled paused resumed snoozed edited invited killed
-    aborted reverted rolled authored signed declared cordoned drained
-""")
 
 _FOR_CONTEXT = re.compile(
     r"(?:log[io]ns?|logon|password|publickey|hostbased|pam|auth\w*|access|denied|attempts?|error"
@@ -38,7 +31,8 @@ _FROM_ADDRESS = re.compile(
     r"[ ](?:from|on|at)[ ](?:host[ ])?\[?(?:\d{1,3}\.\d|[\da-f]{0,4}:[\da-f:])"
 )
 _OF_LOGINS = re.compile(
-    r"passw|log[io]n|logon|credential|bind|token|disabled|\bauth|credential|user|otp\b|mfa\b|2fa\b|session|kerberos"
+    r"passw|log[io]n|logon|credential|bind|token|disabled|\bauth|credential|user|otp\b|mfa\b"
+    r"|2fa\b|session|kerberos"
 )
 
 
@@ -51,13 +45,15 @@ def _certain(match: re.Match[str]) -> Span | None:
 
 
 def _check_for(match: re.Match[str]) -> Span | None:
-    context = before(match, 40)
     if match.lastgroup == "x2" and match["user"] is None:
-        if match["x2"] in ("user", "invalid"):
+        person = of_person(match)
+        ends = _FOR_AFTER.match(match.string, match.end())
+        if match["x2"] in ("user", "invalid") or not (person or ends):
             return None
-        if (span := of_person(match)) and _OF_LOGINS.search(context):
-            return span
-        if not _FOR_AFTER.match(match.string, match.end()):
+        context = before(match, 40)
+        if person and _OF_LOGINS.search(context):
+            return person
+        if not ends:
             return None
         if _BARE_CONTEXT.search(context):
             changed = re.search(r"(?:changed|reset|expired|incorrect|updated)\s{0,2}\Z", context)
@@ -66,16 +62,18 @@ def _check_for(match: re.Match[str]) -> Span | None:
         return named(match) if at_address and _OF_LOGINS.search(context) else None
     if match.lastgroup == "x2":
         return None  # that of the rule user_word
-    if match["user"] is None and not _FOR_CONTEXT.search(context):
+    if match["user"] is None and not _FOR_CONTEXT.search(before(match, 40)):
         return None
     return named(match)
 
 
 _USER_BEFORE = re.compile(
     r"(?:\b(?:for|invalid|illegal|unknown|authenticating|by|retrieve|as|failed|locked|this"
-    r"|disabled|deleted|existing|added|removed|remote|from|of|the|sudo|a|non-?existent|new|local|ldap"
+    r"|disabled|deleted|existing|added|removed|remote|from|of|the|sudo|a|non-?existent|new"
+    r"|local|ldap"
     r"|domain|delete|add|change|adding|out|existent|standard|with|provided|given|specified|find"
-    r"|supplied|found|granted|revoked|authenticated|authenticate|logged|password|username|login|server)\s{1,2}"
+    r"|supplied|found|granted|revoked|authenticated|authenticate|logged|password|username|login"
+    r"|server)\s{1,2}"
     r"|(?P<bare>[.,;:>)\]-]\s{0,2}|\n\s{0,8}|\A))\Z"
 )
 _ACCESS = re.compile(
@@ -87,13 +85,13 @@ _USER_AFTER = re.compile(
     r"|cannot|attempted|denied|authenticat(?:ed|ion)\b|unknown|disconnected|connected|by \("
     r"|\d+\.\d+\.|\[|has\b|and(?:/or)? pass|or pass"
     r"|privilege \d|password \d|secret \d|class |not (?:in|allowed|authori)|log(?:in|on|out)\b"
-    r"|is\b|in \w+ db|at \S*\d|on \S*\d)|[@,;\])]|\[|\(|:[ ](?:no such|pass|auth|log|acc|inval|perm|\d)"
+    r"|is\b|in \w+ db|at \S*\d|on \S*\d)|[@,;\])]|\[|\(|:[ ](?:no such|pass|auth|log|acc|inval"
+    r"|perm|\d)"
     r"|\.?(?:\s?\Z|\s?\n|[ ](?=[A-Z]))",
     re.IGNORECASE,
 )
 # Said of a name whatever it is, `service` or `test` too.
 _SURELY = re.compile(r" (?:from \S*\d+[.:]\S*|\d+\.\d+\.\d+\.\d+|\[preauth\]|port \d)")
-_SURNAME_NEXT = re.compile(r"[ ][A-Z][a-z]")
 _SURNAME = re.compile(r"[ ][A-Z][a-z]{1,31}(?=[.,;)]|\s?\Z|\s?\n)")
 
 
@@ -142,47 +140,21 @@ def _check_access_log(match: re.Match[str]) -> Span | None:
     )
 
 
-_ACT = re.compile(
-    r"(?:su for \S{1,32}|attempt|deploy(?:ment)?|commit \S{1,40}|run \S{1,40}|change|merge) \Z"
-)
-_HOST_AFTER = re.compile(r"[ ](?:on|from)[ ](?=[\w:-]{0,32}[\d.])[A-Za-z\d][\w.:-]")
-_AGENTS = words("""
-    cron systemd kubelet watchdog timeout scheduler operator controller monitor alert alerts oom
-    daemon kernel autoscaler supervisor supervisord hook webhook job timer user users admin agent
-    script jenkins ci cd argocd flux helm terraform ansible puppet chef client server process
-    peer host upgrade update deploy deployment default request signal policy event trigger rule
-    hand mistake someone automation pipeline system root firewall health healthcheck failover
-    replication backup maintenance error panic reboot restart node pod container init init8s
-""")
-
-
-def _check_by(match: re.Match[str]) -> Span | None:
-    verb = before(match, 24).rstrip(" ").rpartition(" ")[2].lstrip("(\"'")
-    if match.lastgroup == "x1":
-        return named(match)
-    if match.lastgroup == "x2":  # @handle
-        return named(match) if verb in _DEEDS else None
-    # `Jane Doe` is a person's name of prose, for the recogniser of names as a whole.
-    full = match["x3"].istitle() and _SURNAME_NEXT.match(match.string, match.end("x3"))
-    if full or (verb not in _DEEDS and not _ACT.search(before(match, 48))):
-        return None
-    at_host = verb in _DEEDS and _HOST_AFTER.match(match.string, match.end())
-    named_so = at_host and match["x3"].islower() and match["x3"] not in _AGENTS
-    return named(match) if named_so or verb == "root" else of_person(match)
-
-
 def _check_mention(match: re.Match[str]) -> Span | None:
     if match.lastgroup == "x1":
         return named(match)
     if match.lastgroup == "x2":
-        shell = re.search(r"\b(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id)[ ]", before(match, 48))
+        shell = re.search(
+            r"\b(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id)[ ]|\bwho:\s{1,10}\Z", before(match, 48)
+        )
         return named(match) if shell else None
-    return of_person(match)
+    return named(match) if match.lastgroup == "x4" else of_person(match)
 
 
 USER_RULES = (
     *USER_PLACE_RULES,
     *USER_COMMAND_RULES,
+    *USER_BY_RULES,
     *USER_PHRASE_RULES,
     Rule(
         "user_word",
@@ -192,7 +164,8 @@ USER_RULES = (
         r"""(?i:user(?:name)?)(?:[ ](?:input|account|denied(?=:)))?:?[ ]{1,2}"""
         r"""(?:(?:\[[\w.-]{0,32}\]\\{1,2}\[(?P<x4>"""
         + NAME
-        + r""")(?=\]))|(?:\\?["'`]|\[|<(?=[^>]{0,40}[a-z]))(?P<x1>"""
+        + r""")(?=\]))|(?:\\?["'`]|\[|<(?=[^>]{0,40}[a-z]))"""
+        r"""(?:(?:oidc|ldap|github|keycloak|dex|okta|google|sso)[:/|#])?(?P<x1>"""
         + NAME
         + DOMAIN_TAIL
         + r""")(?=\\?["'`>]|\](?!\\{1,2}\[))|(?P<x2>"""
@@ -210,6 +183,7 @@ USER_RULES = (
             "Started by user ⟦Jane Doe⟧",
             "session opened for user ⟦cyrus⟧ by (uid=0)",
             "User <⟦jdoe⟧> IP",
+            'User "oidc:⟦jane⟧" cannot list',
             "Provided username ⟦jane⟧ and/or password are incorrect",
             "User ⟦jane⟧ has exited tty session 2(192.0.2.1)",
         ),
@@ -232,7 +206,9 @@ USER_RULES = (
         + NAME
         + r""")(?=\\?["'`\]])|(?P<x2>"""
         + NAME
-        + r""")(?=[ ](?:from|has|by|on|port|in|expired|terminated|failed|denied|was|is|after)\b|:[ ]|[.,;)]?(?:\s|\Z)|[ ]?['@]|[ ][(\[]\d|[ ]:[ ]|,[ ]A|\Z|\n|\0))""",
+        + r""")(?=[ ](?:from|has|by|on|port|in"""
+        r"""|expired|terminated|failed|denied|was|is|after)\b"""
+        r"""|:[ ]|[.,;)]?(?:\s|\Z)|[ ]?['@]|[ ][(\[]\d|[ ]:[ ]|,[ ]A|\Z|\n|\0))""",
         check=_check_for,
         why="behind for, after a word for a login",
         examples=(
@@ -272,7 +248,8 @@ USER_RULES = (
         Entity.USER,
         Copy.LOWER,
         ("sudo", "cron", "dovecot", r"\(to ", "login"),
-        r"(?:(?P<x8>[\w.-]{1,64})[ ]is[ ]not[ ]in[ ]the[ ]sudo|(?i:sudo(?:\[\d{1,9}\])?:[ ]{1,8}(?P<x1>[\w.-]{1,64})[ ]:[ ]"
+        r"(?:(?P<x8>[\w.-]{1,64})[ ]is[ ]not[ ]in[ ]the[ ]sudo"
+        r"|(?i:sudo(?:\[\d{1,9}\])?:[ ]{1,8}(?P<x1>[\w.-]{1,64})[ ]:[ ]"
         r"|cron(?:d|tab)?\[\d{1,9}\]:[ ]\((?P<x2>[\w.-]{1,64})\)"
         r"|dovecot:[ ](?:[\w-]{1,16}(?:\(\d{1,9}\))?:[ ])?"
         r"(?:imap|pop3|lmtp|lda|pam|sql|ldap|auth|passwd-file)\((?P<x3>[\w.-]{1,64})[),]"
@@ -362,10 +339,10 @@ USER_RULES = (
         Copy.TEXT,
         ("@",),
         r"(?<![\w.])(?:(?P<x1>[A-Za-z_][\w.-]{0,63})(?:@(?:\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"
-        r"|[\w.-]{1,64}:[/~]|(?:pam|pve)\b|[\w-]{1,63}[ ](?:FATAL|ERROR|LOG|PANIC|WARNING):?[ ])"
+        r"|[\w.-]{1,64}:[/~:]|(?:pam|pve)\b|[\w-]{1,63}[ ](?:FATAL|ERROR|LOG|PANIC|WARNING):?[ ])"
         r"|/(?:admin|root)@[A-Z][A-Z.]{2,63}(?![\w.]))"
-        r"|(?P<x2>[A-Za-z_][\w.-]{0,63})@[A-Za-z][\w-]{1,62}(?![\w.@:-])"
-        r"|(?<![\w/.@:-])@(?P<x3>[A-Za-z][\w.]{1,63})(?![\w@/:-]))",
+        r"|(?P<x2>[A-Za-z_][\w.-]{0,63})@[A-Za-z][\w-]{1,62}(?![\w.@-])"
+        r"|@[UW][0-9A-Z]{6,12}\|(?P<x4>[\w.-]{1,64})>|(?<![\w/.@:-])@(?P<x3>[A-Za-z][\w.]{1,63})(?![\w@/:-]))",
         head=r"(?:(?:nimda/|toor/)?[\w.-]{1,64})?",
         check=_check_mention,
         why="a login at a host, or a mention of a person",
@@ -374,6 +351,9 @@ USER_RULES = (
             "ssh ⟦jane⟧@192.0.2.7 'uptime'",
             "rsync ⟦bob⟧@nas:/srv",
             "ssh -v ⟦jdoe⟧@bastion failed",
+            "scp ⟦jdoe⟧@bastion:x .",
+            "Lock Info: Who:  ⟦xqwert⟧@laptop-7",
+            "<@U024BE7LH|⟦jane⟧> restarts it",
             "no such user ('⟦jane⟧@pam')",
             "cc @⟦jane.doe⟧ please",
         ),
@@ -383,34 +363,6 @@ USER_RULES = (
             "root@192.0.2.7",
             "cc @oncall @here",
             "wal@standby",
-        ),
-    ),
-    Rule(
-        "user_by",
-        Entity.USER,
-        Copy.LOWER,
-        ("by[ :]",),
-        r"(?<=[ ])by:?[ ](?:(?P<x1>[A-Za-z_][\w.-]{0,63})[ ]on[ ](?:vty|console|tty)"
-        r"|@(?P<x2>[A-Za-z][\w.-]{1,63})"
-        r"|(?P<x3>[A-Za-z][A-Za-z0-9]{0,31}(?:[._-][A-Za-z0-9]{2,32})?)(?![\w/@:-]|\.\w))",
-        check=_check_by,
-        why="a person's name after what was done by one",
-        examples=(
-            "silence created by ⟦jane.doe⟧ for 2h",
-            "acked by @⟦jdoe⟧",
-            "deployed by ⟦jane⟧",
-            "run started by ⟦mlopez⟧ on",
-            "run 7 started by ⟦xqwert⟧ on srv12",
-            "Successful su for root by ⟦jane⟧",
-            "Configured from console by ⟦ops1⟧ on vty0 (192.0.2.1)",
-        ),
-        counter_examples=(
-            "killed by oom.service",
-            "created by prometheus",
-            "used by kube.io",
-            "triggered by timeout",
-            "restarted by watchdog on srv12",
-            "acked by Jane Doe",
         ),
     ),
 )

@@ -109,7 +109,6 @@ VENDOR_TOKENS = {
         r"hv[bsr]\.[\w-]{20,1024}",
         r"[\w-]{14}\.atlasv1\.[\w-]{50,80}",
     ),
-    "grafana": (r"gl(?:sa|c)_[0-9A-Za-z+/=_]{20,512}",),
     "monitoring": (
         r"NR(?:AK|II|IQ|JS|RA|SP|AA|BR|MA|AL)-[\w-]{16,40}",
         r"sntry[su]_[\w=+/-]{40,512}",

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from noisegate.scrub import Entity, Scrubber
 from noisegate.scrub import scan as scan_module
-from noisegate.scrub.anchors import Anchors
+from noisegate.scrub.anchors import Anchors, Opening, encoded
 from noisegate.scrub.rule import Copy, Rule
 from noisegate.scrub.rules import RULES
 from noisegate.scrub.view import mend, view
@@ -163,7 +164,7 @@ def plainly(on: Copy, anchor: str, text: str) -> list[int]:
 @settings(deadline=None)
 @given(text=texts.map(lambda text: view(mend(text)).text))
 def test_every_anchor_of_the_rules_is_found_wherever_it_is(text: str, fast: bool) -> None:
-    found = anchors(tuple(ANCHORS), fast).places(text)
+    found = anchors(tuple(ANCHORS), fast).places(text, encoded(text))
 
     for number, (on, anchor) in enumerate(ANCHORS):
         assert list(found.get(number, ())) == plainly(on, anchor, text), anchor
@@ -173,10 +174,37 @@ def test_every_anchor_of_the_rules_is_found_wherever_it_is(text: str, fast: bool
 @settings(deadline=None)
 @given(text=odd | st.lists(odd, max_size=4).map("abcab".join))
 def test_every_way_to_write_an_anchor_is_found(text: str, fast: bool) -> None:
-    found = anchors(tuple(WAYS), fast).places(text)
+    found = anchors(tuple(WAYS), fast).places(text, encoded(text))
 
     for number, (on, anchor) in enumerate(WAYS):
         assert list(found.get(number, ())) == plainly(on, anchor, text), anchor
+
+
+OPENINGS = [
+    ("(?P<x>ab{2,9}c?|x[0-9]{3})", ""),
+    ("(?<![a-z])(?:é|a)b", ""),
+    (r"(?=a)\w{2}-", r"(?:\.(?:a|bc)|:\d{1,3})?"),
+    ("(?i:ab)", ""),
+    ("a?", ""),
+    ("ab", "[a-z]*"),
+    *[(rule.pattern, rule.head) for rule in RULES if rule.on is Copy.RUN],
+]
+
+
+@settings(deadline=None)
+@given(text=texts.map(lambda text: view(mend(text)).text) | odd)
+def test_no_place_is_passed_over_at_which_a_pattern_matches(text: str) -> None:
+    every = np.arange(len(text))
+    for pattern, head in OPENINGS:
+        kept = Opening(pattern, head).of(encoded(text), every).tolist()
+        for place in every.tolist():
+            walk = re.compile(head).match(text[::-1], len(text) - place)
+            if walk is not None and re.compile(pattern).match(text, len(text) - walk.end()):
+                assert place in kept, (pattern, place)
+
+
+def test_no_anchor_of_our_rules_has_to_be_searched_for_by_itself() -> None:
+    assert anchors(tuple(ANCHORS), False)._alone == []
 
 
 @settings(deadline=None)
