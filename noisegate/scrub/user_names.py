@@ -31,8 +31,8 @@ _NOT_NAMES = words("""
     connections connection authenticated logged denied disabled locked exists already attempted
     attempt attempts could would more than all some many every each other another new old yes y
     n arn sid uid gid still created updated removed changed revoked granted attribute attributes
-    context
-    mapping mappings creation deletion
+    context mapping mappings creation deletion what where why how whose please tell show give
+    hello hi thanks
 """)
 
 _GIVEN_NAMES = words("""
