@@ -34,6 +34,8 @@ _BY_KEY = re.compile(
 _TOOLS = words("helm kustomize terraform argocd flux operator ansible prometheus grafana")
 _BARE_NAME = re.compile(r"[\w.@+$-]{1,64}(?:\\{1,2}[\w.$-]{1,64})?")
 _QUOTED_NAME = re.compile(r"[^\W_][\w.@+$ \\:'-]{0,95}|_\w{1,64}")
+_DIGITS = re.compile(r"[\d.-]+")
+_NUMBERED = re.compile(r"\(\d{1,9}\)")
 _BOXED_NAME = re.compile(r"<([a-z][\w.@-]*)>")
 _CODE_OR_KEY = tuple("([=\"'")
 
@@ -85,19 +87,22 @@ def _bare_name(match: re.Match[str]) -> tuple[int, str]:
     """Where the name at the start of a bare value starts, and the name, or an empty one."""
     start, end = found(match)
     value = match.string[start:end]
-    if boxed := _BOXED_NAME.fullmatch(value):
-        return start + 1, boxed[1]
+    if value[0] == "<":
+        boxed = _BOXED_NAME.fullmatch(value)
+        return (start + 1, boxed[1]) if boxed else (start, "")
     name = _BARE_NAME.match(value)
-    if name is None or re.fullmatch(r"[\d.-]+", name[0]) or match["key"].endswith("-login"):
+    if name is None:
         return start, ""
     text = name[0].rstrip(".:-")
-    following = match.string[start + len(text) : start + len(text) + 1]
-    if following == ":" and text.lower() in ("user", "username"):
-        return start, ""  # Kafka's `Principal = User:jane`
-    if re.match(r"\(\d{1,9}\)", match.string[start + len(text) : start + len(text) + 12]):
+    ahead = match.string[start + len(text) : start + len(text) + 12]
+    if ahead[:1] == "(" and _NUMBERED.match(ahead):
         return start, text  # Slurm's `UserId=jane(1000)`
     # `user=f(x)` is code; in `user= uid=0` the value is empty.
-    if (following and following in _CODE_OR_KEY) or _is_prose(match, text):
+    if ahead and ahead[0] in _CODE_OR_KEY:
+        return start, ""
+    if ahead[:1] == ":" and text.lower() in ("user", "username"):
+        return start, ""  # Kafka's `Principal = User:jane`
+    if _DIGITS.fullmatch(name[0]) or match["key"].endswith("-login") or _is_prose(match, text):
         return start, ""
     return start, text
 
